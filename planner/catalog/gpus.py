@@ -1,0 +1,34 @@
+"""Gpu: what one GPU type is. Hardware facts only; prices are offers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A row of gpus.yaml. TFLOPS are dense; None where the GPU lacks the format."""
+
+    name: str  # "A100-80GB"
+    architecture: str  # "Ampere"
+    compute_capability: int  # 80 for 8.0, as vLLM's DeviceCapability.to_int()
+    device_name: str  # what CUDA reports, e.g. "NVIDIA A100-SXM4-80GB": vLLM's defaults read it
+    marketed_gb: int
+    total_bytes: int  # cudaMemGetInfo total: what torch and vLLM see
+    memory_bandwidth_gbps: float  # GB/s (10^9)
+    memory_kind: Literal["hbm", "gddr"]
+    bf16_tflops: float | None
+    fp16_tflops: float
+    fp8_tflops: float | None
+    fp4_tflops: float | None
+    int8_tops: float | None
+    link: Literal["nvlink", "pcie"]
+    link_gbps_per_direction: float  # GB/s (10^9)
+    peer_to_peer: bool
+    l2_mb: float | None
+    sms: int | None  # streaming multiprocessors
+    sources: Mapping[str, str]  # field (or "*") -> where the value is from

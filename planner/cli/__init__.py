@@ -1,0 +1,50 @@
+"""The command line: the only place that prints, asks or exits. Commands are loaded when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from planner import __version__
+from planner.errors import GpuplanError
+
+# command -> (module that holds it, one line for --help); a test holds the line against the command's own help.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "plan": ("planner.cli.plan", "Choose the cheapest valid GPU configuration and say why the rest lost."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when called, so that --help costs no more than click."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpuplan")
+def gpuplan() -> None:
+    """Which GPUs will serve this model with vLLM, what they cost, and why the rest cannot."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """The console script: run a command; a failure a person can act on prints its sentence and exits with its code."""
+    try:
+        return gpuplan.main(args=args, prog_name="gpuplan", standalone_mode=True)
+    except GpuplanError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)

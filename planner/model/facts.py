@@ -1,0 +1,183 @@
+"""What a model is, in one neutral shape. Later stages see these values and never a model's name.
+
+A model is a list of layers; a layer is a list of modules as the engine builds them (projections that vLLM
+fuses are one ``Linear``) and of the caches that it keeps. Memory, checks and throughput walk these values.
+Sizes are whole-model sizes: what one GPU holds under tensor, pipeline and expert parallelism is computed in
+``planner.memory.weights``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ITEMSIZE_BYTES: dict[str, int] = {
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+    "float8_e4m3fn": 1,
+    "float8_e8m0fnu": 1,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+    "int32": 4,
+    "int64": 8,
+}
+
+Split = Literal["column", "row", "replicated"]
+CacheKind = Literal["full", "sliding_window", "chunked_local", "mla", "mamba", "cross", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One of the projections fused into a Linear.
+
+    ``heads``: the projection is cut only between heads. ``replicable``: with more ranks than heads each head is
+    stored on ``tp / heads`` ranks (vLLM's QKVParallelLinear for K and V); otherwise heads must divide.
+    """
+
+    features: int
+    heads: int | None = None
+    replicable: bool = False
+    name: str = ""  # the checkpoint's name of this part, e.g. "q_proj"; "" = the Linear's own last name
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """One linear layer as the engine builds it: weight [sum(out), in] (and bias), split over TP as ``split`` says."""
+
+    name: str  # the engine's prefix below the layer, e.g. "self_attn.qkv_proj"
+    in_features: int
+    outputs: tuple[Output, ...]
+    split: Split
+    bias: bool = False
+    quantizable: bool = True  # the engine hands the checkpoint's quantization to this module
+    dtype: str | None = None  # None: the model's
+    in_heads: int | None = None  # row-parallel inputs that are cut between heads
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A FusedMoE: ``count`` experts of w13 [(2 if gated else 1) * intermediate, hidden] and w2 [hidden, intermediate]."""
+
+    name: str
+    count: int
+    top_k: int
+    hidden_size: int
+    intermediate_size: int
+    gated: bool = True
+    bias: bool = False
+    quantizable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A vocabulary table [vocab_size, hidden_size]: rows padded to 64 and divided over TP."""
+
+    name: str
+    vocab_size: int
+    hidden_size: int
+    bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Any other tensor: norms, gates, convolutions, state matrices. ``split_dim`` is divided over TP, else copied."""
+
+    name: str
+    shape: tuple[int, ...]
+    split_dim: int | None = None
+    dtype: str | None = None  # None: the model's
+    buffer: bool = False  # counts as memory, not as a parameter (rope caches, masks)
+    shared_key: str | None = None  # buffers with one key exist once per pipeline stage (rope caches)
+
+
+Module = Linear | Experts | Embedding | Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class StateTensor:
+    """One state of a Mamba / linear-attention layer per request: ``split_dim`` is divided over TP."""
+
+    shape: tuple[int, ...]
+    split_dim: int | None
+    dtype: str | None = None  # None: the KV cache's / the model's as the engine resolves it
+    role: Literal["conv", "ssm"] = "ssm"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What one layer keeps per token (attention) or per request (mamba).
+
+    full, sliding_window, chunked_local, cross: K of ``num_kv_heads * head_size`` and V of
+    ``num_kv_heads * head_size_v`` values per token. mla: ``head_size`` values per token, the same on every rank.
+    mamba: ``states`` per request.
+    """
+
+    kind: CacheKind
+    num_kv_heads: int = 0
+    head_size: int = 0
+    head_size_v: int | None = None  # None: equal to head_size
+    window_tokens: int | None = None  # sliding window or attention chunk
+    states: tuple[StateTensor, ...] = ()
+    mamba_type: str | None = None
+    extra_bytes_per_token: int = 0  # fixed-format side caches, such as the sparse-attention indexer's keys
+    num_query_heads: int = 0
+    sinks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer: its modules and what it caches (empty where it shares another layer's cache)."""
+
+    modules: tuple[Module, ...]
+    caches: tuple[Cache, ...] = ()
+    kind: str = "decoder"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRun:
+    """``count`` consecutive layers that are alike."""
+
+    layer: Layer
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Everything that memory, validity and speed depend on; made by one function of ``model.architectures``."""
+
+    architecture: str  # architectures[0]
+    model_type: str
+    dtype: str  # the checkpoint's dtype, e.g. "bfloat16"
+    hidden_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_model_len: int  # derived as vLLM derives it
+    layers: tuple[LayerRun, ...]
+    embedding: tuple[Module, ...]  # first pipeline stage
+    lm_head: tuple[Module, ...]  # last pipeline stage; empty when tied to the embedding
+    final: tuple[Module, ...] = ()  # last pipeline stage: final norm
+    everywhere: tuple[Module, ...] = ()  # every pipeline stage (towers the engine builds on each)
+    first_only: tuple[Module, ...] = ()  # first stage only
+    tied_embedding: bool = False
+    supports_pp: bool = True
+    is_multimodal: bool = False
+    is_mla: bool = False
+    attention_heads_rule: bool = True  # num_attention_heads % tp must be 0
+    num_experts: int = 0
+    quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
+    needs_trust_remote_code: bool = False
+    engine_removed_in: str | None = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return sum(run.count for run in self.layers)

@@ -1,0 +1,66 @@
+"""The plan: every option and every rejection for one spec, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from planner.candidates import Candidate
+    from planner.cost import Cost
+    from planner.engine import EngineConfig
+    from planner.memory.account import Memory, Stage
+    from planner.memory.kv_cache import KvCache
+    from planner.model.facts import ModelFacts
+    from planner.model.identity import Checkpoint
+    from planner.spec import Spec
+    from planner.throughput import Throughput
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one configuration cannot be used: ``code`` is the first rule that fails, in the unit of that rule."""
+
+    gpu: str
+    count: int
+    tensor_parallel_size: int | None
+    pipeline_parallel_size: int | None
+    code: str
+    reason: str
+    needed: float | None = None
+    available: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One valid configuration with everything that is known of it."""
+
+    candidate: Candidate
+    engine: EngineConfig
+    stages: tuple[Stage, ...]
+    memory: Memory
+    kv_cache: KvCache
+    throughput: Throughput
+    cost: Cost
+    longest_context_tokens: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Options best first by the objective, rejections in candidate order."""
+
+    spec: Spec
+    checkpoint: Checkpoint
+    facts: ModelFacts
+    parameters: int
+    options: tuple[Option, ...]
+    rejections: tuple[Rejection, ...]
+    warnings: tuple[str, ...]
+    prices_as_of: date
+
+    @property
+    def chosen(self) -> Option | None:
+        return self.options[0] if self.options else None
