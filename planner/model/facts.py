@@ -62,7 +62,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Experts:
-    """A FusedMoE: ``count`` experts of w13 [(2 if gated else 1) * intermediate, hidden] and w2 [hidden, intermediate]."""
+    """A FusedMoE: ``count`` experts of w13 [(1 + gated) * intermediate, hidden] and w2 [hidden, intermediate]."""
 
     name: str
     count: int
