@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from planner.model.identity import Checkpoint
     from planner.spec import Spec
     from planner.throughput import Throughput
+    from planner.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Option:
     kv_cache: KvCache
     throughput: Throughput
     cost: Cost
-    longest_context_tokens: int
+    longest_context_tokens: int  # the longest max_model_len this option would still start with
     warnings: tuple[str, ...] = ()
 
 
@@ -55,11 +56,12 @@ class Plan:
     spec: Spec
     checkpoint: Checkpoint
     facts: ModelFacts
-    parameters: int
+    workload: Workload
+    parameters: int  # what the engine loads: no MTP blocks, tied weights once
     options: tuple[Option, ...]
     rejections: tuple[Rejection, ...]
     warnings: tuple[str, ...]
-    prices_as_of: date
+    prices_as_of: date | None  # None: no price is dated
 
     @property
     def chosen(self) -> Option | None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.model.facts import ModelFacts
+    from planner.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +19,19 @@ class Workload:
     output_tokens: int = 256
     requests: int | None = None
     requests_per_hour: float | None = None
+
+
+def make_workload(spec: Spec, facts: ModelFacts) -> Workload:
+    """The spec's load; a load the spec leaves out is the default, clipped to what max_model_len can hold."""
+    asked = spec.workload
+    if asked is not None:
+        return Workload(
+            asked.concurrency, asked.input_tokens, asked.output_tokens, asked.requests, asked.requests_per_hour
+        )
+    limit = spec.engine.max_model_len
+    longest = limit if isinstance(limit, int) else facts.max_model_len
+    default = Workload()
+    output_tokens = min(default.output_tokens, max(1, longest // 2))
+    return Workload(
+        input_tokens=max(1, min(default.input_tokens, longest - output_tokens)), output_tokens=output_tokens
+    )

@@ -14,6 +14,7 @@ from planner.errors import GpuplanError
 # command -> (module that holds it, one line for --help); a test holds the line against the command's own help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("planner.cli.plan", "Choose the cheapest valid GPU configuration and say why the rest lost."),
+    "cost": ("planner.cli.cost", "Compare what the valid configurations of one or several specs cost."),
 }
 
 

@@ -1,0 +1,70 @@
+"""gpuplan cost compare."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from planner.cli.options import JSON, planning
+from planner.cli.plan import exit_code
+from planner.comparison import SORTS
+
+
+@click.group()
+def cost() -> None:
+    """Compare what the valid configurations of one or several specs cost."""
+
+
+@cost.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@planning
+@click.option("--sort", type=click.Choice(list(SORTS)), default="usd_per_hour", show_default=True, help="Best first by.")
+@click.option("--all", "show_rejected", is_flag=True, help="The rejected ones too, with their reasons.")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
+@click.option("--plot/--no-plot", default=None, help="Price against speed as a picture (default: on a terminal).")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as one page.")
+@JSON
+def compare(
+    specs: tuple[str, ...],
+    sort: str,
+    show_rejected: bool,
+    as_csv: bool,
+    plot: bool | None,
+    html: Path | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """One row per valid configuration, cheapest first; several specs side by side.
+
+    \b
+    gpuplan cost compare specs/70b.yaml
+    gpuplan cost compare specs/7b.yaml specs/70b.yaml --sort usd_per_million_tokens
+    """
+    from planner.cli.paint import paint
+    from planner.cli.planning import plan_from
+    from planner.comparison import compare as compare_plans
+    from planner.explain.compare import comparison_csv, comparison_document, explain_comparison
+    from planner.explain.plot import plot_comparison
+    from planner.explain.text import warning_lines
+
+    plans = [plan_from(spec, **asked).plan for spec in specs]
+    rows = compare_plans(plans, sort)
+    if html:
+        from planner.report import write_comparison_report
+
+        write_comparison_report(plans, rows, html)
+    if as_json:
+        document = comparison_document(plans, rows, show_rejected=show_rejected)
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    elif as_csv:
+        click.echo(comparison_csv(rows), nl=False)
+    else:
+        paint(explain_comparison(plans, rows, show_rejected=show_rejected))
+        if rows and (sys.stdout.isatty() if plot is None else plot):
+            click.echo("\n" + plot_comparison(rows))
+        paint((line for plan in plans for line in warning_lines(plan)), err=True)
+    sys.exit(0 if rows else max(exit_code(plan) for plan in plans))

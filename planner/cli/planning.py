@@ -1,0 +1,81 @@
+"""From what stands on the command line to a Plan: the I/O that every planning command shares."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.catalog import load_catalog
+from planner.make_plan import make_plan
+from planner.measurements import load_measurements
+from planner.model.find import find_checkpoint
+from planner.spec import load_spec, parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from planner.catalog import Catalog
+    from planner.measurements import Measurement
+    from planner.plan import Plan
+    from planner.spec import Spec
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+BARE_SPEC = """\
+name: {name}
+model:
+  repo: {repo}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan and what it was made from."""
+
+    spec: Spec
+    plan: Plan
+    catalog: Catalog
+    measurements: tuple[Measurement, ...]
+    today: date
+    text: str | None = None  # the spec that a bare org/name stands for
+
+
+def plan_from(
+    source: str,
+    *,
+    overrides: Sequence[str] = (),
+    catalog_file: Path | None = None,
+    offline: bool = False,
+    measurements_file: Path | None = None,
+    assume_kv_bytes: int | None = None,
+) -> Planned:
+    """Read the spec (a file, "-" or org/name), find the model, plan.
+
+    Raises SpecError (exit 2) and ModelError (exit 6).
+    """
+    text = bare_spec(source)
+    spec = parse_spec(text, source, overrides) if text else load_spec(source, overrides)
+    today = datetime.now(UTC).date()
+    catalog = load_catalog(catalog_file, spec.target)
+    checkpoint = find_checkpoint(spec.model, catalog, offline=offline, base_dir=base_dir(source))
+    measurements = tuple(load_measurements(measurements_file))
+    plan = make_plan(
+        spec, checkpoint, catalog, today=today, measurements=measurements, assume_kv_bytes=assume_kv_bytes
+    )
+    return Planned(spec, plan, catalog, measurements, today, text)
+
+
+def bare_spec(source: str) -> str | None:
+    """The ten-second spec that `org/name` stands for, or None where SOURCE is a file or "-"."""
+    if source == "-" or Path(source).exists() or not REPO.fullmatch(source) or source.endswith((".yaml", ".yml")):
+        return None
+    name = re.sub(r"[^a-z0-9]+", "-", source.split("/")[1].lower()).strip("-")
+    return BARE_SPEC.format(name=name[:63].rstrip("-"), repo=source)
+
+
+def base_dir(source: str) -> Path:
+    """What model.path is relative to: the folder of the spec."""
+    return Path.cwd() if source == "-" or bare_spec(source) else Path(source).parent

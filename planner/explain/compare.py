@@ -1,0 +1,121 @@
+"""A comparison as a table of 80 columns, as CSV, and as JSON rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from planner.explain.figures import count, gpus, milliseconds, speed, usd
+from planner.explain.grid import grid
+from planner.explain.json import option_document, rejection_document
+from planner.explain.lines import Line
+from planner.explain.text import rejection_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.comparison import Row
+    from planner.plan import Plan
+
+SCHEMA_VERSION = 1
+HEADER = ("", "GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
+
+
+def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False) -> list[Line]:
+    """One row per valid configuration; a heading per spec where there are several."""
+    several = len(plans) > 1
+    header = ("spec", *HEADER[1:]) if several else HEADER
+    lines = [Line(text) for text in grid(header, [_cells(row, several) for row in rows], frozenset({0, 1}), "")]
+    lines[:1] = [Line(lines[0].text, "title")]
+    lines += [Line(""), Line("* nothing else is both cheaper and faster.  $/M tok: output tokens.  conc.: requests of", "dim")]
+    lines += [Line("  max_model_len that the KV cache holds at once.", "dim")]
+    for plan in plans:
+        if show_rejected and plan.rejections:
+            lines += [Line(""), *([Line(plan.spec.name, "title")] if several else []), *rejection_lines(plan)]
+        elif not plan.options:
+            lines += [Line(f"{plan.spec.name}: no valid configuration; --all shows why.", "warn")]
+    return lines
+
+
+def _cells(row: Row, several: bool) -> tuple[str, ...]:
+    option = row.option
+    candidate, speeds = option.candidate, option.throughput
+    mark = "*" if row.on_front else " "
+    return (
+        f"{mark}{row.name[:14]}" if several else mark,
+        gpus(candidate.sold_as, candidate.count),
+        f"{candidate.tensor_parallel_size}×{candidate.pipeline_parallel_size}",
+        usd(option.cost.usd_per_hour),
+        usd(option.cost.usd_per_million_output_tokens),
+        speed(speeds.output_tokens_per_second),
+        f"{speed(speeds.low)}-{speed(speeds.high)}",
+        milliseconds(speeds.ttft_ms),
+        milliseconds(speeds.tpot_ms),
+        count(option.kv_cache.max_concurrency) if option.kv_cache.max_concurrency >= 10 else f"{option.kv_cache.max_concurrency:.1f}",
+    )
+
+
+def comparison_document(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool) -> dict[str, Any]:
+    """The comparison as plain values."""
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "rows": [{"spec": row.name, "pareto": row.on_front, **option_document(row.option)} for row in rows],
+        "prices_as_of": plans[0].prices_as_of.isoformat() if plans and plans[0].prices_as_of else None,
+        "warnings": list(dict.fromkeys(warning for plan in plans for warning in plan.warnings)),
+    }
+    if show_rejected:
+        document["rejected"] = [
+            {"spec": plan.spec.name, **rejection_document(rejection)} for plan in plans for rejection in plan.rejections
+        ]
+    return document
+
+
+def comparison_csv(rows: Sequence[Row]) -> str:
+    """One line per valid configuration, full precision."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        candidate, cost, speeds = row.option.candidate, row.option.cost, row.option.throughput
+        writer.writerow(
+            (
+                row.name,
+                candidate.sold_as,
+                candidate.count,
+                candidate.tensor_parallel_size,
+                candidate.pipeline_parallel_size,
+                cost.usd_per_hour,
+                cost.gpu_usd_per_hour,
+                cost.usd_per_million_output_tokens,
+                speeds.output_tokens_per_second,
+                speeds.low,
+                speeds.high,
+                speeds.ttft_ms,
+                speeds.tpot_ms,
+                row.option.kv_cache.max_concurrency,
+                speeds.provenance,
+                row.on_front,
+            )
+        )
+    return out.getvalue()
+
+
+CSV_COLUMNS = (
+    "spec",
+    "gpu",
+    "count",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "usd_per_hour",
+    "gpu_usd_per_hour",
+    "usd_per_million_output_tokens",
+    "output_tokens_per_second",
+    "low",
+    "high",
+    "ttft_ms",
+    "tpot_ms",
+    "max_concurrency",
+    "provenance",
+    "pareto",
+)

@@ -1,0 +1,47 @@
+"""How numbers are written for people: GiB, dollars, tokens, milliseconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+GIB_BYTES = 2**30
+HOURS_PER_DAY = 24
+
+
+def gib(nbytes: float) -> str:
+    """64.24 GiB; small amounts keep two digits that say something."""
+    return f"{nbytes / GIB_BYTES:,.2f} GiB" if abs(nbytes) < 1000 * GIB_BYTES else f"{nbytes / GIB_BYTES:,.0f} GiB"
+
+
+def usd(amount: Decimal | float) -> str:
+    """$5.45, $3,978; below a cent as many digits as it takes to show two."""
+    value = float(amount)
+    if value == 0 or abs(value) >= 0.01:
+        return f"${value:,.2f}" if abs(value) < 1000 else f"${value:,.0f}"
+    return f"${value:.2g}"
+
+
+def count(number: float) -> str:
+    """Whole numbers with thousands separated."""
+    return f"{number:,.0f}"
+
+
+def speed(tokens_per_second: float) -> str:
+    """Tokens per second, with one decimal below ten."""
+    return f"{tokens_per_second:,.0f}" if tokens_per_second >= 10 else f"{tokens_per_second:,.1f}"
+
+
+def milliseconds(ms: float) -> str:
+    """850 ms, 2.4 s, 3.1 min."""
+    if ms < 1000:
+        return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
+    seconds = ms / 1000
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def gpus(name: str, number: int) -> str:
+    """2×A100-80GB."""
+    return f"{number}×{name}"

@@ -1,0 +1,49 @@
+"""Rejections grouped by reason, each with the closest miss: the one that lacked the least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from planner.checks import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.plan import Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """All rejections of one code; ``closest`` needed the smallest multiple of what it had."""
+
+    code: str
+    number: int
+    closest: Rejection
+
+    @property
+    def where(self) -> str:
+        """2×A100-40GB, TP 2: the configuration of the closest miss."""
+        rejection = self.closest
+        split = "" if rejection.tensor_parallel_size is None else f" TP {rejection.tensor_parallel_size}"
+        stages = rejection.pipeline_parallel_size
+        return f"{rejection.count}×{rejection.gpu}{split}" + (f" PP {stages}" if stages and stages > 1 else "")
+
+
+def group_misses(rejections: Sequence[Rejection]) -> list[Miss]:
+    """One Miss per code, in the order in which the rules are applied."""
+    by_code: dict[str, list[Rejection]] = {}
+    for rejection in rejections:
+        by_code.setdefault(rejection.code, []).append(rejection)
+    ordered = sorted(by_code.items(), key=lambda item: CODES.index(item[0]))
+    return [Miss(code, len(group), min(group, key=_shortfall)) for code, group in ordered]
+
+
+def _shortfall(rejection: Rejection) -> tuple[float, int]:
+    """Needed over available; rules without numbers count as equally far, fewer GPUs first."""
+    needed, available = rejection.needed, rejection.available
+    if needed is None or available is None:
+        return (1.0, rejection.count)
+    if available <= 0:
+        return (float("inf"), rejection.count)
+    return (needed / available, rejection.count)

@@ -1,0 +1,101 @@
+"""Hints: what one changed key would save or make possible, found by planning again with that key changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from planner.make_plan import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+    from decimal import Decimal
+
+    from planner.catalog import Catalog
+    from planner.measurements import Measurement
+    from planner.plan import Option, Plan
+    from planner.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """``key: value`` in the spec would choose ``count`` x ``gpu`` and save ``usd_per_hour_saved`` (None: nothing fits today)."""
+
+    key: str
+    value: str
+    gpu: str
+    count: int
+    usd_per_hour_saved: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key of the spec set to another value."""
+
+    section: str
+    key: str
+    value: Any
+
+    @property
+    def path(self) -> str:
+        return f"{self.section}.{self.key}"
+
+    def applied_to(self, spec: Spec) -> Spec:
+        section = getattr(spec, self.section).model_copy(update={self.key: self.value})
+        return spec.model_copy(update={self.section: section})
+
+
+def find_hints(
+    plan: Plan, catalog: Catalog, *, today: date, measurements: Sequence[Measurement] = ()
+) -> tuple[Hint, ...]:
+    """The changes that make the plan cheaper by at least one percent, or possible at all; most saved first."""
+    hints = []
+    for change in _changes(plan):
+        other = make_plan(
+            change.applied_to(plan.spec), plan.checkpoint, catalog, today=today, measurements=measurements
+        )
+        if other.chosen and (hint := _hint(change, plan.chosen, other.chosen)):
+            hints.append(hint)
+    return tuple(sorted(hints, key=lambda hint: -(hint.usd_per_hour_saved or 0)))
+
+
+LEAST_SAVING = 0.01  # of the price per hour; below that a hint is noise
+
+
+def _hint(change: Change, chosen: Option | None, other: Option) -> Hint | None:
+    candidate = other.candidate
+    value = _written(change.value)
+    would = f"{change.path}: {value} would fit on {candidate.count}×{candidate.sold_as}"
+    if chosen is None:
+        sentence = f"{would} at ${other.cost.usd_per_hour:.2f}/h."
+        return Hint(change.path, value, candidate.sold_as, candidate.count, None, sentence)
+    saved: Decimal = chosen.cost.usd_per_hour - other.cost.usd_per_hour
+    if float(saved) < LEAST_SAVING * float(chosen.cost.usd_per_hour):
+        return None
+    sentence = f"{would} and save ${saved:.2f}/h."
+    return Hint(change.path, value, candidate.sold_as, candidate.count, float(saved), sentence)
+
+
+def _changes(plan: Plan) -> Iterator[Change]:
+    """The knobs worth trying: formats first, then context, then what the spec itself closed off."""
+    spec = plan.spec
+    if spec.model.quantization == "auto" and not plan.facts.quantization:
+        yield Change("model", "quantization", "fp8")
+    if spec.engine.kv_cache_dtype == "auto":
+        yield Change("engine", "kv_cache_dtype", "fp8")
+    if isinstance(tokens := spec.engine.max_model_len or plan.facts.max_model_len, int):
+        needed = plan.workload.input_tokens + plan.workload.output_tokens
+        shorter = max(tokens // 2, needed)
+        if shorter < tokens:
+            yield Change("engine", "max_model_len", shorter)
+    if spec.gpu.types is not None:
+        yield Change("gpu", "types", None)
+    if spec.gpu.counts is not None:
+        yield Change("gpu", "counts", None)
+
+
+def _written(value: Any) -> str:
+    """The value as YAML; None means that the key is left out."""
+    return "(left out)" if value is None else str(value)

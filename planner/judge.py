@@ -1,0 +1,114 @@
+"""Judge one candidate: checks cheapest first, then memory, speed and cost; an Option or a Rejection comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from planner.checks import CHECKS
+from planner.checks.kv_cache import check_kv_cache
+from planner.checks.memory import check_memory
+from planner.checks.slo import check_budget, check_slo
+from planner.cost import make_cost
+from planner.engine import resolve_engine
+from planner.memory.account import Stage, make_memory
+from planner.memory.kv_cache import longest_context, plan_kv_cache, stage_layouts
+from planner.plan import Option, Rejection
+from planner.throughput import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.candidates import Candidate
+    from planner.catalog.rates import Rates
+    from planner.checks.refusal import Refusal
+    from planner.engine import EngineConfig
+    from planner.measurements import Measurement
+    from planner.memory.account import Memory
+    from planner.memory.kv_cache import KvLayout
+    from planner.model.facts import ModelFacts
+    from planner.spec import Spec
+    from planner.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What every candidate of one plan is asked: the model, the spec, the load and what is known beside them."""
+
+    spec: Spec
+    facts: ModelFacts
+    workload: Workload
+    rates: Rates
+    measurements: Sequence[Measurement] = ()
+    assume_kv_bytes: int | None = None  # bytes per GPU; then memory, slo and budget are not judged
+
+
+def judge(question: Question, candidate: Candidate) -> Option | Rejection:
+    """The first rule that fails as a Rejection, else the finished Option."""
+    spec, facts = question.spec, question.facts
+    tp, pp = candidate.tensor_parallel_size, candidate.pipeline_parallel_size
+    engine = resolve_engine(spec, facts, candidate.gpu, tp, pp)
+    for check in CHECKS:
+        if refusal := check(facts, candidate, engine):
+            return _rejection(candidate, refusal)
+
+    layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
+    memories = make_memory(facts, candidate.gpu, engine, tp, pp)
+    assumed = question.assume_kv_bytes
+    if assumed is None and (refusal := check_memory(candidate, engine, memories)):
+        return _rejection(candidate, refusal)
+    available = [assumed if assumed is not None else memory.available_kv_bytes for memory in memories]
+    longest = longest_context(layouts, available, engine, pp)
+    if spec.engine.max_model_len == "auto":
+        engine = replace(engine, max_model_len=min(engine.max_model_len, longest))
+    if refusal := check_kv_cache(layouts, available, engine, pp, longest):
+        return _rejection(candidate, refusal)
+    return _option(question, candidate, engine, layouts, memories, available, longest)
+
+
+def _option(
+    question: Question,
+    candidate: Candidate,
+    engine: EngineConfig,
+    layouts: Sequence[KvLayout],
+    memories: Sequence[Memory],
+    available: Sequence[int],
+    longest: int,
+) -> Option | Rejection:
+    spec = question.spec
+    kv_cache = plan_kv_cache(layouts, available, engine, candidate.pipeline_parallel_size)
+    throughput = predict(
+        question.facts, candidate, engine, kv_cache, question.workload, measurements=question.measurements
+    )
+    cost = make_cost(candidate, question.rates, spec.resources, throughput.output_tokens_per_second, spec.region)
+    if question.assume_kv_bytes is None:
+        refusal = check_slo(spec.slo, throughput) or check_budget(spec.budget, cost)
+        if refusal:
+            return _rejection(candidate, refusal)
+    limiting = min(range(len(layouts)), key=lambda stage: available[stage] // layouts[stage].bytes_per_block)
+    return Option(
+        candidate=candidate,
+        engine=engine,
+        stages=tuple(
+            Stage(memory.model_loading_bytes, layout.bytes_per_block)
+            for memory, layout in zip(memories, layouts, strict=True)
+        ),
+        memory=memories[limiting],
+        kv_cache=kv_cache,
+        throughput=throughput,
+        cost=cost,
+        longest_context_tokens=longest,
+    )
+
+
+def _rejection(candidate: Candidate, refusal: Refusal) -> Rejection:
+    return Rejection(
+        gpu=candidate.offer.gpu if candidate.offer else candidate.gpu.name,
+        count=candidate.count,
+        tensor_parallel_size=candidate.tensor_parallel_size,
+        pipeline_parallel_size=candidate.pipeline_parallel_size,
+        code=refusal.code,
+        reason=refusal.reason,
+        needed=refusal.needed,
+        available=refusal.available,
+    )

@@ -1,0 +1,56 @@
+"""make_plan: spec + checkpoint + catalogue in, Plan out. Pure: nothing is read or written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.candidates import enumerate_candidates, unsold_counts
+from planner.judge import Question, judge
+from planner.model.architectures import make_facts
+from planner.model.parameters import count_parameters
+from planner.plan import Option, Plan, Rejection
+from planner.ranking import rank_key
+from planner.warnings import plan_warnings
+from planner.workload import make_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from planner.catalog import Catalog
+    from planner.measurements import Measurement
+    from planner.model.identity import Checkpoint
+    from planner.spec import Spec
+
+
+def make_plan(
+    spec: Spec,
+    checkpoint: Checkpoint,
+    catalog: Catalog,
+    *,
+    today: date,
+    measurements: Sequence[Measurement] = (),
+    assume_kv_bytes: int | None = None,
+) -> Plan:
+    """Judge every candidate of the spec and rank what is valid.
+
+    Raises UnknownArchitectureError where the model cannot be understood; "nothing fits" is a Plan without options.
+    """
+    facts = make_facts(checkpoint)
+    question = Question(spec, facts, make_workload(spec, facts), catalog.rates, tuple(measurements), assume_kv_bytes)
+    verdicts = [judge(question, candidate) for candidate in enumerate_candidates(spec.gpu, catalog)]
+    options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
+    return Plan(
+        spec=spec,
+        checkpoint=checkpoint,
+        facts=facts,
+        workload=question.workload,
+        parameters=count_parameters(facts),
+        options=tuple(sorted(options, key=rank_key(spec.objective, question.workload))),
+        rejections=(
+            *unsold_counts(spec.gpu, catalog),
+            *(verdict for verdict in verdicts if isinstance(verdict, Rejection)),
+        ),
+        warnings=plan_warnings(spec, checkpoint, facts, catalog, today),
+        prices_as_of=catalog.prices_as_of,
+    )
