@@ -6,11 +6,11 @@ import textwrap
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from planner.cost import HOURS_PER_MONTH
 from planner.explain.figures import HOURS_PER_DAY, count, gib, gpus, milliseconds, speed, usd
 from planner.explain.grid import grid
 from planner.explain.lines import Line
 from planner.explain.misses import Miss, group_misses
-from planner.cost import HOURS_PER_MONTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
