@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """``key: value`` in the spec would choose ``count`` x ``gpu`` and save ``usd_per_hour_saved`` (None: nothing fits today)."""
+    """``key: value`` would choose ``count`` x ``gpu``; ``usd_per_hour_saved`` is None where nothing fits today."""
 
     key: str
     value: str

@@ -22,7 +22,7 @@ def cost() -> None:
 @cost.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
 @planning
-@click.option("--sort", type=click.Choice(list(SORTS)), default="usd_per_hour", show_default=True, help="Best first by.")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="usd_per_hour", show_default=True, help="What is best.")
 @click.option("--all", "show_rejected", is_flag=True, help="The rejected ones too, with their reasons.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
 @click.option("--plot/--no-plot", default=None, help="Price against speed as a picture (default: on a terminal).")

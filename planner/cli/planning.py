@@ -62,9 +62,7 @@ def plan_from(
     catalog = load_catalog(catalog_file, spec.target)
     checkpoint = find_checkpoint(spec.model, catalog, offline=offline, base_dir=base_dir(source))
     measurements = tuple(load_measurements(measurements_file))
-    plan = make_plan(
-        spec, checkpoint, catalog, today=today, measurements=measurements, assume_kv_bytes=assume_kv_bytes
-    )
+    plan = make_plan(spec, checkpoint, catalog, today=today, measurements=measurements, assume_kv_bytes=assume_kv_bytes)
     return Planned(spec, plan, catalog, measurements, today, text)
 
 

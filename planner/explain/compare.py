@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 HEADER = ("", "GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
+LEGEND = (
+    "* nothing else is both cheaper and faster.  $/M tok: output tokens.",
+    "  conc.: requests of max_model_len that the KV cache holds at once.",
+)
 
 
 def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False) -> list[Line]:
@@ -28,8 +32,7 @@ def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejec
     header = ("spec", *HEADER[1:]) if several else HEADER
     lines = [Line(text) for text in grid(header, [_cells(row, several) for row in rows], frozenset({0, 1}), "")]
     lines[:1] = [Line(lines[0].text, "title")]
-    lines += [Line(""), Line("* nothing else is both cheaper and faster.  $/M tok: output tokens.  conc.: requests of", "dim")]
-    lines += [Line("  max_model_len that the KV cache holds at once.", "dim")]
+    lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
     for plan in plans:
         if show_rejected and plan.rejections:
             lines += [Line(""), *([Line(plan.spec.name, "title")] if several else []), *rejection_lines(plan)]
@@ -52,8 +55,12 @@ def _cells(row: Row, several: bool) -> tuple[str, ...]:
         f"{speed(speeds.low)}-{speed(speeds.high)}",
         milliseconds(speeds.ttft_ms),
         milliseconds(speeds.tpot_ms),
-        count(option.kv_cache.max_concurrency) if option.kv_cache.max_concurrency >= 10 else f"{option.kv_cache.max_concurrency:.1f}",
+        _requests(option.kv_cache.max_concurrency),
     )
+
+
+def _requests(number: float) -> str:
+    return count(number) if number >= 10 else f"{number:.1f}"
 
 
 def comparison_document(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool) -> dict[str, Any]:

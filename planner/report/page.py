@@ -73,7 +73,8 @@ def _plotly_source() -> str:
     try:
         from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, loaded only where used
     except ModuleNotFoundError:
-        raise SpecError(["--html: the charts need plotly, which is not installed: pip install 'gpuplan[report]'"]) from None
+        missing = "--html: the charts need plotly, which is not installed: pip install 'gpuplan[report]'"
+        raise SpecError([missing]) from None
     source: str = get_plotlyjs()
     return source.replace("</script", "<\\/script")
 
