@@ -55,7 +55,7 @@ def test_pure_modules_do_not_touch_the_world(module: str) -> None:
 @pytest.mark.network
 def test_help_loads_click_and_little_else() -> None:
     code = (
-        "import sys; from planner.cli import gpuplan; gpuplan(['--help'], standalone_mode=False)\nprint(*sys.modules)"
+        "import sys\nfrom planner.cli import gpuplan\ngpuplan(['--help'], standalone_mode=False)\nprint(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
