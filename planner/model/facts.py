@@ -8,7 +8,7 @@ Sizes are whole-model sizes: what one GPU holds under tensor, pipeline and exper
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -56,8 +56,13 @@ class Linear:
     split: Split
     bias: bool = False
     quantizable: bool = True  # the engine hands the checkpoint's quantization to this module
-    dtype: str | None = None  # None: the model's
+    dtype: str | None = None  # None: the engine's
     in_heads: int | None = None  # row-parallel inputs that are cut between heads
+    absorbed: bool = False  # MLA's kv_b_proj: unpacked copies stay beside a quantized weight
+
+    @property
+    def out_features(self) -> int:
+        return sum(output.features for output in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +77,40 @@ class Experts:
     gated: bool = True
     bias: bool = False
     quantizable: bool = True
+    mapped: bool = True  # under expert parallelism the engine keeps an expert map (int32) on the GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A vocabulary table [vocab_size, hidden_size]: rows padded to 64 and divided over TP."""
+    """A vocabulary table [vocab_size, hidden_size]: rows padded to ``pad_to`` and divided over TP.
+
+    ``quantizable``: an lm_head to which the engine hands the checkpoint's quantization (kept only where the
+    quantization itself names the head).
+    """
 
     name: str
     vocab_size: int
     hidden_size: int
     bias: bool = False
+    pad_to: int = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py DEFAULT_VOCAB_PADDING_SIZE
+    quantizable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Any other tensor: norms, gates, convolutions, state matrices. ``split_dim`` is divided over TP, else copied."""
+    """Any other tensor: norms, gates, convolutions, state matrices. ``split_dim`` is divided over TP, else copied.
+
+    ``heads``: the split is between so many heads, each stored on ``tp / heads`` ranks once TP exceeds them.
+    """
 
     name: str
     shape: tuple[int, ...]
     split_dim: int | None = None
-    dtype: str | None = None  # None: the model's
+    heads: int | None = None
+    dtype: str | None = None  # None: the engine's
     buffer: bool = False  # counts as memory, not as a parameter (rope caches, masks)
-    shared_key: str | None = None  # buffers with one key exist once per pipeline stage (rope caches)
+    shared_key: str | None = None  # tensors with one key exist once per pipeline stage (rope caches)
+    loaded: bool = True  # False: made by the engine, absent from the checkpoint and from its parameter count
 
 
 Module = Linear | Experts | Embedding | Parameter
@@ -147,9 +164,12 @@ class LayerRun:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ModelFacts:
-    """Everything that memory, validity and speed depend on; made by one function of ``model.architectures``."""
+    """Everything that memory, validity and speed depend on; made by one function of ``model.architectures``.
+
+    Equal only to itself, so that what is computed from it can be cached by it.
+    """
 
     architecture: str  # architectures[0]
     model_type: str
@@ -160,7 +180,7 @@ class ModelFacts:
     head_dim: int
     intermediate_size: int
     vocab_size: int
-    max_model_len: int  # derived as vLLM derives it
+    max_model_len: int  # the longest the engine accepts, derived as vLLM derives it
     layers: tuple[LayerRun, ...]
     embedding: tuple[Module, ...]  # first pipeline stage
     lm_head: tuple[Module, ...]  # last pipeline stage; empty when tied to the embedding
@@ -176,7 +196,13 @@ class ModelFacts:
     quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
     needs_trust_remote_code: bool = False
     engine_removed_in: str | None = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = ()
+    default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len
+    layers_prefix: str = "model.layers"  # the engine's name of the layer list; layer i is f"{layers_prefix}.{i}"
+    name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order
+    tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
+    max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
+    head_replicated: bool = False  # the lm_head is built whole on every rank
 
     @property
     def num_hidden_layers(self) -> int:
