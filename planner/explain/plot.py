@@ -15,7 +15,7 @@ CANVAS_ROWS = 14
 
 def plot_comparison(rows: Sequence[Row]) -> str:
     """Dollars per hour to the right, tokens per second upwards."""
-    import plotille  # noqa: PLC0415 - only a table that is drawn pays for it
+    import plotille
 
     figure = plotille.Figure()
     figure.width, figure.height = CANVAS_COLUMNS, CANVAS_ROWS

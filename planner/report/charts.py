@@ -25,7 +25,7 @@ LAYOUT: dict[str, Any] = {
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-    "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02},
+    "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "traceorder": "normal"},
     "font": {"family": "system-ui, sans-serif"},
 }
 AXIS = {"automargin": True, "gridcolor": "rgba(128,128,128,0.3)", "zerolinecolor": "rgba(128,128,128,0.5)"}

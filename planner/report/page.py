@@ -36,7 +36,7 @@ def write_comparison_report(plans: Sequence[Plan], rows: Sequence[Row], path: Pa
 
 
 def _write(path: Path, *, title: str, plans: Sequence[Plan], rows: Sequence[Row], hints: Sequence[Hint]) -> None:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - only a report pays for it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(template_folder() / "report"),
@@ -71,7 +71,7 @@ def _write(path: Path, *, title: str, plans: Sequence[Plan], rows: Sequence[Row]
 
 def _plotly_source() -> str:
     try:
-        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - an extra, loaded only where used
+        from plotly.offline import get_plotlyjs
     except ModuleNotFoundError:
         missing = "--html: the charts need plotly, which is not installed: pip install 'gpuplan[report]'"
         raise SpecError([missing]) from None

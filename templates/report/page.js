@@ -1,5 +1,5 @@
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const config = { displaylogo: false, responsive: true };
+const config = { displayModeBar: false, responsive: true };
 
 function coloured(figure) {
   const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();

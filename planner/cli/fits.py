@@ -1,0 +1,102 @@
+"""gpuplan fits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from planner.cli.options import CATALOG, JSON
+from planner.errors import EXIT_NO_VALID_CONFIGURATION
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from planner.fits import Fit
+
+HEADER = ("model", "params", "TP×PP", "context", "at once", "tok/s", "$/M tok")
+NAME_COLUMNS = 34
+
+
+@click.command()
+@click.argument("gpus", metavar="GPU[:COUNT]")
+@click.argument("search", required=False, default="")
+@click.option("--context", "max_model_len", type=click.IntRange(min=1), metavar="TOKENS", help="Demand this context.")
+@click.option("--all", "show_all", is_flag=True, help="Those that do not fit too, with the reason.")
+@CATALOG
+@JSON
+def fits(
+    gpus: str, search: str, max_model_len: int | None, show_all: bool, catalog_file: Path | None, as_json: bool
+) -> None:
+    """Show which catalogue models fit on GPU[:COUNT], at what context and concurrency.
+
+    \b
+    gpuplan fits H100:2
+    gpuplan fits L40S qwen --context 32768
+    """
+    from datetime import UTC, datetime
+
+    from planner.catalog import load_catalog
+    from planner.fits import find_fits, parse_gpus
+
+    catalog = load_catalog(catalog_file)
+    asked = parse_gpus(gpus, catalog)
+    repos = [repo for repo in catalog.model_names() if search.lower() in repo.lower()]
+    today = datetime.now(UTC).date()
+    found = sorted(
+        find_fits(asked, catalog, repos, max_model_len=max_model_len, today=today), key=lambda fit: -fit.parameters
+    )
+    fitting = [fit for fit in found if fit.option]
+    if as_json:
+        click.echo(json.dumps([_document(fit) for fit in (found if show_all else fitting)], indent=2))
+    else:
+        _print_table(gpus, found, fitting, show_all)
+    sys.exit(0 if fitting else EXIT_NO_VALID_CONFIGURATION)
+
+
+def _print_table(gpus: str, found: list[Fit], fitting: list[Fit], show_all: bool) -> None:
+    from planner.explain.figures import usd
+    from planner.explain.grid import grid
+
+    if fitting and fitting[0].option:
+        price = fitting[0].option.cost.usd_per_hour
+        click.echo(f"{len(fitting)} of {len(found)} models fit on {gpus}, {usd(price)}/h")
+        click.echo("\n".join(grid(HEADER, [_cells(fit) for fit in fitting], indent="")))
+        click.echo("context: the longest that starts. at once: requests of that context in the KV cache.")
+    else:
+        click.echo(f"None of {len(found)} models fit on {gpus}.")
+    for fit in found:
+        if show_all and not fit.option and fit.nearest:
+            click.echo(f"{fit.repo}: {fit.nearest.code}: {fit.nearest.reason}")
+
+
+def _cells(fit: Fit) -> tuple[str, ...]:
+    from planner.explain.figures import count, speed, usd
+
+    option = fit.option
+    assert option is not None  # noqa: S101 - only fitting rows reach the table
+    name = fit.repo if len(fit.repo) <= NAME_COLUMNS else fit.repo[: NAME_COLUMNS - 1] + "…"
+    return (
+        name,
+        f"{fit.parameters / 1e9:,.1f}B",
+        f"{option.candidate.tensor_parallel_size}×{option.candidate.pipeline_parallel_size}",
+        count(option.engine.max_model_len),
+        f"{option.kv_cache.max_concurrency:.1f}",
+        speed(option.throughput.output_tokens_per_second),
+        usd(option.cost.usd_per_million_output_tokens),
+    )
+
+
+def _document(fit: Fit) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from planner.explain.json import option_document
+
+    return {
+        "repo": fit.repo,
+        "parameters": fit.parameters,
+        "option": option_document(fit.option) if fit.option else None,
+        "nearest": asdict(fit.nearest) if fit.nearest and not fit.option else None,
+    }
