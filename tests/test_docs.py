@@ -22,8 +22,8 @@ COMMANDS_PAGE = ROOT / "docs" / "commands.md"
 INTRODUCTION = """\
 # Commands
 
-Written from each command's own `--help`; a test keeps it so. A SPEC may be `-` (standard input) or, where a command plans,
-a model such as `org/name`. Results go to standard output, everything else to standard error.
+Written from each command's own `--help`; a test keeps it so. A SPEC may be `-` (standard input) or, where a command
+plans, a model such as `org/name`. Results go to standard output, everything else to standard error.
 """
 
 
