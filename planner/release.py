@@ -1,0 +1,152 @@
+"""Release: one version of an app as it will be launched, all values settled. What templates, differences and proofs read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from planner.serve_args import serve_args
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from planner.plan import Option, Plan
+
+# Start-up: image pull, compilation and CUDA graphs take minutes whatever the size; weights come on top. Public
+# records of single-container starts: 195 GB in 1,190-1,530 s, 135 GB in 958-1,600 s (Volume to GPU, nothing cached).
+STARTUP_BASE_S = 600
+STARTUP_BYTES_PER_S = 150_000_000
+PORT = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is launched. ``revision`` is a 40-hex commit; None where it has to be resolved by the download function."""
+
+    name: str
+    target: str
+    environment: str | None
+    region: str | None
+    repo: str
+    asked_revision: str  # branch, tag or commit, as the spec has it
+    revision: str | None
+    weights_bytes: int | None  # of the checkpoint, None where only config.json is known
+    startup_timeout_s: int
+    engine_version: str
+    engine_args: tuple[tuple[str, ...], ...]  # ("--max-model-len", "4096"), ("--enforce-eager",)
+    max_model_len: int
+    gpu: str  # the provider's name
+    gpu_count: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    cpu_cores: float
+    memory_gib: float
+    min_containers: int
+    max_containers: int
+    scaledown_window_s: int
+    target_concurrency: int
+    max_concurrency: int
+    secret_huggingface: str | None
+    secret_api_key: str | None
+    secret_wandb: str | None
+    usd_per_hour: str  # dollars, as a decimal in text: it goes into files
+    prices_as_of: str | None
+    spec_path: str
+    spec_sha256: str
+    local_path: str | None = None  # model.path, for a target on this machine
+    expires_at: str | None = None  # ISO 8601, UTC: the app stops itself
+
+    @property
+    def gpu_string(self) -> str:
+        """As Modal writes it: type and count of one container."""
+        return f"{self.gpu}:{self.gpu_count}"
+
+    @property
+    def plan_id(self) -> str:
+        """Twelve hex digits over everything that makes this version what it is; prices and file names do not."""
+        values = {key: value for key, value in release_values(self).items() if key not in NOT_IDENTITY}
+        text = json.dumps(values, sort_keys=True)
+        return "plan-" + hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+NOT_IDENTITY = frozenset({"usd_per_hour", "prices_as_of", "spec_path", "spec_sha256", "weights_bytes"})
+
+
+def make_release(
+    plan: Plan,
+    option: Option,
+    *,
+    spec_path: str,
+    spec_sha256: str,
+    local_path: str | None = None,
+    expires_at: str | None = None,
+) -> Release:
+    """Everything of one option that launching needs."""
+    spec, candidate, engine = plan.spec, option.candidate, option.engine
+    weights_bytes = plan.checkpoint.checkpoint_bytes
+    concurrency = max(1, min(plan.workload.requests or plan.workload.concurrency, engine.max_num_seqs))
+    return Release(
+        name=spec.name,
+        target=spec.target,
+        environment=spec.environment,
+        region=spec.region,
+        repo=spec.model.repo,
+        asked_revision=spec.model.revision,
+        revision=plan.checkpoint.revision,
+        weights_bytes=weights_bytes,
+        startup_timeout_s=startup_timeout_s(weights_bytes or loaded_bytes(option)),
+        engine_version=spec.engine.version,
+        engine_args=serve_args(spec, candidate, engine),
+        max_model_len=engine.max_model_len,
+        gpu=candidate.sold_as,
+        gpu_count=candidate.count,
+        tensor_parallel_size=candidate.tensor_parallel_size,
+        pipeline_parallel_size=candidate.pipeline_parallel_size,
+        cpu_cores=float(spec.resources.cpu_cores),
+        memory_gib=float(spec.resources.memory_gib),
+        min_containers=spec.scaling.min_containers,
+        max_containers=spec.scaling.max_containers,
+        scaledown_window_s=spec.scaling.scaledown_window_s,
+        target_concurrency=concurrency,
+        max_concurrency=max(2 * engine.max_num_seqs, concurrency),
+        secret_huggingface=spec.secrets.huggingface,
+        secret_api_key=spec.secrets.api_key,
+        secret_wandb=spec.secrets.wandb,
+        usd_per_hour=f"{option.cost.usd_per_hour:.4f}",
+        prices_as_of=_iso(plan.prices_as_of),
+        spec_path=spec_path,
+        spec_sha256=spec_sha256,
+        local_path=local_path,
+        expires_at=expires_at,
+    )
+
+
+def loaded_bytes(option: Option) -> int:
+    """Bytes that all GPUs load together: the stand-in for a checkpoint whose size is not known."""
+    return sum(stage.model_loading_bytes for stage in option.stages) * option.candidate.tensor_parallel_size
+
+
+def startup_timeout_s(weights_bytes: int) -> int:
+    """Seconds a container may take to start, from the bytes it has to load."""
+    return STARTUP_BASE_S + -(-weights_bytes // STARTUP_BYTES_PER_S)
+
+
+def release_values(release: Release) -> dict[str, Any]:
+    """The release as plain values for JSON."""
+    values = {field.name: getattr(release, field.name) for field in fields(release)}
+    values["engine_args"] = [list(arg) for arg in release.engine_args]
+    return values
+
+
+def read_release(values: Mapping[str, Any]) -> Release:
+    """The inverse of release_values. Raises KeyError or TypeError on values of another generator version."""
+    known = {field.name: values[field.name] for field in fields(Release) if field.name in values}
+    known["engine_args"] = tuple(tuple(arg) for arg in values["engine_args"])
+    return Release(**known)
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
