@@ -26,6 +26,7 @@ def cost() -> None:
 @click.option("--all", "show_rejected", is_flag=True, help="The rejected ones too, with their reasons.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")
 @click.option("--plot/--no-plot", default=None, help="Price against speed as a picture (default: on a terminal).")
+@click.option("--base", metavar="REV", help="Cost difference against this git revision, as Markdown.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the comparison as one page.")
 @JSON
 def compare(
@@ -34,6 +35,7 @@ def compare(
     show_rejected: bool,
     as_csv: bool,
     plot: bool | None,
+    base: str | None,
     html: Path | None,
     as_json: bool,
     **asked: Any,
@@ -43,7 +45,11 @@ def compare(
     \b
     gpuplan cost compare specs/70b.yaml
     gpuplan cost compare specs/7b.yaml specs/70b.yaml --sort usd_per_million_tokens
+    gpuplan cost compare specs/*.yaml --base origin/main
     """
+    if base is not None:
+        sys.exit(_print_changes(specs, base, **asked))
+
     from planner.cli.paint import paint
     from planner.cli.planning import plan_from
     from planner.comparison import compare as compare_plans
@@ -68,3 +74,19 @@ def compare(
             click.echo("\n" + plot_comparison(rows))
         paint((line for plan in plans for line in warning_lines(plan)), err=True)
     sys.exit(0 if rows else max(exit_code(plan) for plan in plans))
+
+
+def _print_changes(specs: tuple[str, ...], base: str, **asked: Any) -> int:
+    """The Markdown of a review comment; ends as the worst of today's plans does."""
+    from planner.cli.planning import plan_from, plan_text
+    from planner.cli.revisions import text_at
+    from planner.explain.change import SpecChange, explain_changes
+
+    changes = []
+    for path in specs:
+        earlier = text_at(base, path)
+        before = plan_text(earlier, path, **asked).plan if earlier is not None else None
+        after = plan_from(path, **asked).plan if Path(path).exists() else None
+        changes.append(SpecChange(path, before, after))
+    click.echo(explain_changes(changes, base), nl=False)
+    return max((exit_code(change.after) for change in changes if change.after), default=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planner.catalog import load_catalog
 from planner.make_plan import make_plan
@@ -43,27 +43,37 @@ class Planned:
     text: str | None = None  # the spec that a bare org/name stands for
 
 
-def plan_from(
-    source: str,
-    *,
-    overrides: Sequence[str] = (),
-    catalog_file: Path | None = None,
-    offline: bool = False,
-    measurements_file: Path | None = None,
-    assume_kv_bytes: int | None = None,
-) -> Planned:
+def plan_from(source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Planned:
     """Read the spec (a file, "-" or org/name), find the model, plan.
 
     Raises SpecError (exit 2) and ModelError (exit 6).
     """
     text = bare_spec(source)
-    spec = parse_spec(text, source, overrides) if text else load_spec(source, overrides)
+    if text is not None:
+        return plan_text(text, source, overrides=overrides, **asked)
+    return _plan(load_spec(source, overrides), source, **asked)
+
+
+def plan_text(text: str, source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Planned:
+    """Plan a spec whose text is at hand; ``source`` names it in errors and is what model.path is relative to."""
+    return replace(_plan(parse_spec(text, source, overrides), source, **asked), text=text)
+
+
+def _plan(
+    spec: Spec,
+    source: str,
+    *,
+    catalog_file: Path | None = None,
+    offline: bool = False,
+    measurements_file: Path | None = None,
+    assume_kv_bytes: int | None = None,
+) -> Planned:
     today = datetime.now(UTC).date()
     catalog = load_catalog(catalog_file, spec.target)
     checkpoint = find_checkpoint(spec.model, catalog, offline=offline, base_dir=base_dir(source))
     measurements = tuple(load_measurements(measurements_file))
     plan = make_plan(spec, checkpoint, catalog, today=today, measurements=measurements, assume_kv_bytes=assume_kv_bytes)
-    return Planned(spec, plan, catalog, measurements, today, text)
+    return Planned(spec, plan, catalog, measurements, today)
 
 
 def bare_spec(source: str) -> str | None:
