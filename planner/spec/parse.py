@@ -1,0 +1,70 @@
+"""parse_spec: YAML text to a Spec, or every problem in it at once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from planner.spec.node import Place
+from planner.spec.overrides import with_overrides
+from planner.spec.problems import Problems
+from planner.spec.rules import RULES, unknown_gpus
+from planner.spec.schema import Spec
+from planner.spec.sections import read_section
+from planner.spec.source import START, compose, label_of, read_source
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from planner.spec.node import Node
+
+
+def load_spec(path: str, overrides: Sequence[str] = (), gpu_names: Collection[str] | None = None) -> Spec:
+    """The spec in a file, or on standard input for "-". Raises SpecError with every problem."""
+    return parse_spec(read_source(path), label_of(path), overrides, gpu_names)
+
+
+def parse_spec(text: str, source: str, overrides: Sequence[str] = (), gpu_names: Collection[str] | None = None) -> Spec:
+    """The spec that YAML ``text`` is, after ``overrides`` ("key=value"); ``source`` names it in messages.
+
+    ``gpu_names`` are the GPUs that gpu.types may name; left out, those of the shipped catalogue. Raises SpecError
+    with every problem, each as ``source:line:column: key: what is wrong; what to type``.
+    """
+    problems = Problems()
+    root = compose(text, source, problems)
+    if root and root.is_null:
+        problems.add(Place(source, 1, 1), "file", f"empty; type {START}, or run: gpuplan init")
+    if root is None or root.is_null:
+        raise problems.error()
+    root = with_overrides(root, overrides, problems)
+    spec: Spec | None = read_section(Spec, root, "", problems)
+    if spec is not None:
+        _apply_rules(spec, root, problems, gpu_names)
+    if spec is None or problems:
+        raise problems.error()
+    return spec
+
+
+def _apply_rules(spec: Spec, root: Node, problems: Problems, gpu_names: Collection[str] | None) -> None:
+    found = [problem for keys, rule in RULES if not any(problems.touch(key) for key in keys) for problem in rule(spec)]
+    if spec.gpu and spec.gpu.types:
+        found += unknown_gpus(spec.gpu.types, _shipped_gpu_names() if gpu_names is None else gpu_names)
+    for key, message in found:
+        problems.add(place_of(root, key), key, message)
+
+
+def place_of(root: Node, key: str) -> Place:
+    """Where a key's value stands; where it is left out, the nearest section that would hold it."""
+    node = root
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", key):
+        if name and isinstance(node.value, dict) and name in node.value:
+            node = node.value[name][1]
+        elif index and isinstance(node.value, list):
+            node = node.value[int(index)]
+    return node.place
+
+
+def _shipped_gpu_names() -> Collection[str]:
+    from planner.catalog import load_catalog
+
+    return tuple(load_catalog().offers)

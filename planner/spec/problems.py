@@ -1,0 +1,91 @@
+"""Problems: everything wrong in a spec, each as ``place: key: what is wrong; what to type``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from planner.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from planner.spec.node import Node, Place
+
+LONGEST_SHOWN = 48  # characters of a value that a message repeats
+
+# What tokens of Hugging Face, OpenAI-like services, Modal, Weights & Biases, GitHub, AWS and web logins begin with.
+SECRET = re.compile(
+    r"\b(hf|api_org|gh[pousr]|github_pat|glpat|xox[abprs])[_-][A-Za-z0-9_-]{8,}"
+    r"|\b(sk|ak|as|wk|ws|nvapi|pk|rk)-[A-Za-z0-9_-]{8,}"
+    r"|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{16,}"
+)
+LONG_RANDOM = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+/=]{32,}")
+
+
+class Problems:
+    """A growing list of problems, and the keys that have one."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Place, str, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, place: Place, key: str, message: str) -> None:
+        self._found.append((place, key, message))
+
+    def touch(self, key: str) -> bool:
+        """Whether this key, a part of it or the section that holds it has a problem."""
+        return any(
+            known == key or known.startswith((f"{key}.", f"{key}[")) or key.startswith(f"{known}.")
+            for _, known, _ in self._found
+        )
+
+    def messages(self) -> list[str]:
+        """What is wrong, without the places."""
+        return [message for _, _, message in self._found]
+
+    def lines(self) -> list[str]:
+        """One line per problem, in the order of the file; what options brought comes last."""
+        ordered = sorted(self._found, key=lambda found: (found[0].line == 0, found[0].line, found[0].column))
+        return list(dict.fromkeys(f"{place}: {key}: {message}" for place, key, message in ordered))
+
+    def error(self) -> SpecError:
+        """Every problem found so far."""
+        return SpecError(self.lines())
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str | None:
+    """The name that ``word`` most likely stands for: the same but for case and punctuation, else the nearest."""
+    import difflib
+
+    known = {_bare(name): name for name in reversed(list(names))}
+    near = difflib.get_close_matches(_bare(word), known, n=1, cutoff=0.7)
+    return known[near[0]] if near else None
+
+
+def _bare(word: str) -> str:
+    return re.sub(r"[\s_.-]+", "-", word.strip().lower())
+
+
+def looks_secret(text: str) -> bool:
+    """Whether the text looks like a token or key that must not stand in a spec."""
+    return bool(SECRET.search(text)) or bool(LONG_RANDOM.fullmatch(text))
+
+
+def shown(node: Node) -> str:
+    """A value as a message may repeat it: short, printable, and never a secret."""
+    if isinstance(node.value, dict):
+        return "a mapping"
+    if isinstance(node.value, list):
+        return "a list"
+    return quoted(node.value)
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, escaped and shortened; a secret's characters are left out."""
+    if looks_secret(text):
+        return '"(a secret, not shown)"'
+    short = text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + '"'
