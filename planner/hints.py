@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.make_plan import make_plan
@@ -43,8 +43,8 @@ class Change:
         return f"{self.section}.{self.key}"
 
     def applied_to(self, spec: Spec) -> Spec:
-        section = getattr(spec, self.section).model_copy(update={self.key: self.value})
-        return spec.model_copy(update={self.section: section})
+        section = replace(getattr(spec, self.section), **{self.key: self.value})
+        return replace(spec, **{self.section: section})
 
 
 def find_hints(

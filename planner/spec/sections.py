@@ -33,13 +33,11 @@ def read_section(cls: Any, node: Node, key: str, problems: Problems) -> Any:
     for name, (place, _) in node.value.items():
         if name not in known:
             problems.add(place, join(key, quoted(name)[1:-1]), unknown_key(cls, key, name))
-    missing = (node.place, None)
-    return cls(
-        **{
-            name: _read_field(entry, join(key, name), *node.value.get(name, missing), problems)
-            for name, entry in known.items()
-        }
-    )
+    values = {}
+    for name, entry in known.items():
+        place, child = node.value.get(name, (node.place, None))
+        values[name] = _read_field(entry, join(key, name), place, child, problems)
+    return cls(**values)
 
 
 def _read_field(entry: Field[Any], path: str, place: Place, child: Node | None, problems: Problems) -> Any:
