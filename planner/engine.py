@@ -1,25 +1,47 @@
-"""The engine as it will run: vLLM's version and settings, resolved for one model on one GPU."""
+"""The engine as it will run: vLLM's version and settings, resolved for one model on one GPU.
+
+Follows vllm/engine/arg_utils.py (get_batch_defaults and the _set_default_* functions, API-server context) and
+vllm/config of the documented versions.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from planner.engine_dtypes import resolve_dtype, resolve_kv_cache_dtype
+from planner.memory.cache_layers import cache_kinds
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from planner.catalog import Gpu
+    from planner.model.facts import ModelFacts
+    from planner.spec import Spec
+
+Version = tuple[int, int, int]
+
+V0_25: Version = (0, 25, 0)
+V0_33: Version = (0, 33, 0)
+DOCUMENTED = (V0_25, V0_33)  # versions whose rules were read in source; between two, the older one's apply
+
+GIB = 2**30
+LARGEST_TIER_BYTES = 160 * GIB  # get_batch_defaults: B200 and larger; from 0.33.0
+LARGE_TIER_BYTES = 70 * GIB  # get_batch_defaults: H100, H200; not A100, whatever its size
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """Settings after vLLM's own defaults for the GPU have been applied. Lengths in tokens."""
 
-    version: tuple[int, int, int]  # as asked, e.g. (0, 33, 0)
-    rules: tuple[int, int, int]  # the documented version whose rules apply
+    version: Version  # as asked, e.g. (0, 33, 0)
+    rules: Version  # the documented version whose rules apply
     dtype: str  # "bfloat16", "float16", "float32"
     max_model_len: int
     max_num_seqs: int
     max_num_batched_tokens: int
-    kv_cache_dtype: str  # "auto" resolved: the model dtype's name or "fp8"
+    kv_cache_dtype: str  # "auto" resolved: the model dtype's name, or a quantized one such as "fp8", "fp8_e4m3"
     gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
     enable_prefix_caching: bool = True
@@ -29,3 +51,135 @@ class EngineConfig:
     trust_remote_code: bool = False
     flashinfer: bool = True  # the image carries FlashInfer (wheels and cubins)
     extra_args: Mapping[str, Any] = field(default_factory=dict)
+    asked_dtype: str = "auto"  # as the spec has it; an explicit one is never replaced
+    block_size: int | None = None  # --block-size; None: the attention backend's choice
+    mamba_cache_mode: str = "none"  # "align", "all": how states are kept for prefix caching
+    max_concurrent_batches: int = 1  # batches in flight: pipeline stages, and one more under async scheduling
+
+    @property
+    def max_in_flight_tokens(self) -> int:
+        """Tokens scheduled but not yet settled, whose blocks a sliding window still holds.
+
+        vllm/config/vllm.py max_in_flight_tokens; 0.25.0 counts one batch.
+        """
+        batches = self.max_concurrent_batches if self.rules >= V0_33 else 1
+        return batches * self.max_num_batched_tokens
+
+    def flag(self, name: str) -> Any:
+        """A flag of extra_args by its name with dashes, however it is written there; None where it is absent."""
+        return self.extra_args.get(name, self.extra_args.get(name.replace("-", "_")))
+
+
+def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) -> EngineConfig:  # noqa: ARG001 - tp is part of the fixed signature; no default of these versions depends on it
+    """The settings vLLM runs with: the spec's where it has them, else vLLM's for this model and GPU."""
+    asked = spec.engine
+    version = parse_version(asked.version)
+    rules = rules_of(version)
+    dtype = resolve_dtype(spec.model.dtype, facts, gpu)
+    max_model_len = asked.max_model_len if isinstance(asked.max_model_len, int) else unset_max_model_len(facts)
+    max_num_batched_tokens, max_num_seqs = batch_limits(
+        rules, gpu, max_model_len, asked.max_num_batched_tokens, asked.max_num_seqs
+    )
+    flags = asked.extra_args
+    prefix_caching = uses_prefix_caching(asked.enable_prefix_caching, facts, rules)
+    return EngineConfig(
+        version=version,
+        rules=rules,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        kv_cache_dtype=resolve_kv_cache_dtype(asked.kv_cache_dtype, dtype, facts),
+        gpu_memory_utilization=asked.gpu_memory_utilization,
+        enforce_eager=asked.enforce_eager,
+        enable_prefix_caching=prefix_caching,
+        enable_expert_parallel=asked.enable_expert_parallel,
+        quantization=None if spec.model.quantization == "auto" else spec.model.quantization,
+        language_model_only=_switched(flags, "language-model-only", default=False),
+        trust_remote_code=spec.model.trust_remote_code,
+        extra_args=flags,
+        asked_dtype=spec.model.dtype,
+        block_size=_number(flags, "block-size"),
+        mamba_cache_mode=mamba_cache_mode(facts, rules, prefix_caching),
+        max_concurrent_batches=pp + 1 if _switched(flags, "async-scheduling", default=True) else pp,
+    )
+
+
+@lru_cache(maxsize=64)
+def parse_version(text: str) -> Version:
+    """ "0.33.0" -> (0, 33, 0). The spec has checked the form."""
+    major, minor, patch = (int(part) for part in text.split("."))
+    return (major, minor, patch)
+
+
+def rules_of(version: Version) -> Version:
+    """The newest documented version that is not newer than ``version``; the oldest where all are newer."""
+    return max((known for known in DOCUMENTED if known <= version), default=DOCUMENTED[0])
+
+
+def version_warnings(version: str) -> Iterator[str]:
+    """What a person should know about the rules a plan for this version follows."""
+    asked = parse_version(version)
+    if asked < DOCUMENTED[0]:
+        oldest = ".".join(map(str, DOCUMENTED[0]))
+        yield (
+            f"engine.version: memory and validity rules are documented from {oldest} on; {version} is planned "
+            f'with those of {oldest}. Type engine.version: "{oldest}" or later for rules of its own.'
+        )
+
+
+def unset_max_model_len(facts: ModelFacts) -> int:
+    """What vLLM takes when max_model_len is left out or auto (config/model.py _get_and_verify_max_len)."""
+    return facts.default_max_model_len or facts.max_model_len
+
+
+def batch_limits(
+    rules: Version, gpu: Gpu, max_model_len: int, asked_tokens: int | None, asked_seqs: int | None
+) -> tuple[int, int]:
+    """max_num_batched_tokens and max_num_seqs (_set_default_max_num_seqs_and_batched_tokens_args)."""
+    default_tokens, default_seqs = batch_defaults(rules, gpu)
+    seqs = asked_seqs or default_seqs
+    tokens = asked_tokens or min(seqs * max_model_len, default_tokens)
+    return tokens, asked_seqs or min(seqs, tokens)
+
+
+def batch_defaults(rules: Version, gpu: Gpu) -> tuple[int, int]:
+    """max_num_batched_tokens and max_num_seqs by GPU, for a server (get_batch_defaults)."""
+    if rules >= V0_33 and gpu.total_bytes >= LARGEST_TIER_BYTES:
+        return 16384, 1024
+    if gpu.total_bytes >= LARGE_TIER_BYTES and "a100" not in gpu.device_name.lower():
+        return 8192, 1024
+    return 2048, 256
+
+
+def uses_prefix_caching(asked: bool | None, facts: ModelFacts, rules: Version) -> bool:
+    """vLLM's default for the kind of model (config/model.py is_prefix_caching_supported), unless switched off.
+
+    Off for models without attention and for encoder-decoders; for hybrids on from 0.33.0.
+    """
+    if asked is False:
+        return False
+    kinds = cache_kinds(facts)
+    if "cross" in kinds or kinds <= {"mamba"}:
+        return False
+    return rules >= V0_33 or "mamba" not in kinds
+
+
+def mamba_cache_mode(facts: ModelFacts, rules: Version, prefix_caching: bool) -> str:
+    """How Mamba states are kept for reuse (models/config.py MambaModelConfig)."""
+    if not prefix_caching or "mamba" not in cache_kinds(facts):
+        return "none"
+    return "all" if rules < V0_33 and facts.mamba_prefix_caching else "align"
+
+
+def _number(flags: Mapping[str, Any], name: str) -> int | None:
+    value = flags.get(name, flags.get(name.replace("-", "_")))
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _switched(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """A boolean flag, its --no- form, or the default."""
+    names = {flag.replace("_", "-") for flag in flags}
+    if f"no-{name}" in names:
+        return False
+    return True if name in names else default

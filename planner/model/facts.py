@@ -145,6 +145,10 @@ class Cache:
     extra_bytes_per_token: int = 0  # fixed-format side caches, such as the sparse-attention indexer's keys
     num_query_heads: int = 0
     sinks: bool = False
+    qk_nope_head_dim: int = 0  # mla: attention kernels exist for some sizes only
+    qk_rope_head_dim: int = 0  # mla
+    sparse: bool = False  # mla: attends only to what an indexer picks
+    checkpoint_blocks: bool = False  # mamba: a prefill can export a state from its middle (Mamba2; GDN by GPU)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,10 @@ class ModelFacts:
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     head_replicated: bool = False  # the lm_head is built whole on every rank
+    mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
+    attn_logit_softcapping: bool = False
+    mamba_prefix_caching: bool = False  # vLLM's SupportsMambaPrefixCaching: mamba_cache_mode "all" before 0.33.0
+    mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size
 
     @property
     def num_hidden_layers(self) -> int:
