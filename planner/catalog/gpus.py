@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A row of gpus.yaml. TFLOPS are dense; None where the GPU lacks the format."""
+    """A row of gpus.json. TFLOPS are dense; None where the GPU lacks the format, or where no figure is known."""
 
     name: str  # "A100-80GB"
     architecture: str  # "Ampere"
@@ -31,4 +31,10 @@ class Gpu:
     peer_to_peer: bool
     l2_mb: float | None
     sms: int | None  # streaming multiprocessors
-    sources: Mapping[str, str]  # field (or "*") -> where the value is from
+    sources: Mapping[str, str]  # field (or "*") -> where the value is from; "unconfirmed" where nobody vouches for it
+    vendor: Literal["nvidia", "amd"] = "nvidia"  # AMD rows carry measurements; no rule of the planner covers them
+
+
+def make_gpus(rows: Iterable[Mapping[str, Any]]) -> dict[str, Gpu]:
+    """Rows of a catalogue file by name; a later row of the same name wins."""
+    return {row["name"]: Gpu(**row) for row in rows}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from planner.catalog.rates import CPU, MEMORY
 
 if TYPE_CHECKING:
-    from datetime import date
-    from decimal import Decimal
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from planner.catalog.load import Catalog
+
+STALE_AFTER_DAYS = 90  # prices moved by up to 44 % within a year or two in the past; a quarter is short against that
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A row of a provider's price file, e.g. modal.yaml."""
+    """A row of a provider's price file, e.g. modal.json."""
 
     gpu: str  # the provider's name for it, e.g. "A100"; listed offers equal a Gpu name
     planned_as: str  # the smallest Gpu it may mean, e.g. "A100-40GB"
@@ -22,3 +29,47 @@ class Offer:
     source: str
     listed: bool = True  # False: an alias accepted in gpu.types and never listed by default
     negotiated: bool = False
+
+
+def make_offers(rows: Iterable[Mapping[str, Any]]) -> dict[str, Offer]:
+    """Rows of a catalogue file by the provider's name; a later row of the same name wins."""
+    return {
+        row["gpu"]: Offer(
+            gpu=row["gpu"],
+            planned_as=row["planned_as"],
+            usd_per_second=Decimal(row["usd_per_second"]),
+            counts_sold=tuple(row["counts_sold"]),
+            as_of=date.fromisoformat(row["as_of"]),
+            source=row["source"],
+            listed=row.get("listed", True),
+            negotiated=row.get("negotiated", False),
+        )
+        for row in rows
+    }
+
+
+def price_warnings(catalog: Catalog, today: date) -> Iterator[str]:
+    """One sentence for each date on which prices of GPUs, CPU or memory were last seen, if that is long ago."""
+    prices = [(offer.gpu, offer.as_of, offer.usd_per_second) for offer in catalog.offers.values()]
+    prices += [
+        (thing, catalog.rates.rows[name].as_of, catalog.rates.rows[name].value)
+        for thing, name in (("CPU", CPU), ("memory", MEMORY))
+    ]
+    stale = [row for row in prices if row[2] and (today - row[1]).days > STALE_AFTER_DAYS]
+    for as_of in sorted({row[1] for row in stale}):
+        things = [row[0] for row in stale if row[1] == as_of]
+        yield (
+            f"prices: {_listed(things)} last seen on {as_of}, {(today - as_of).days} days ago; "
+            "compare them with the provider's, or run: gpuplan prices --refresh"
+        )
+
+
+MOST_NAMED = 4
+
+
+def _listed(things: list[str]) -> str:
+    if len(things) == 1:
+        return f"{things[0]} was"
+    if len(things) <= MOST_NAMED:
+        return f"{', '.join(things[:-1])} and {things[-1]} were"
+    return f"{', '.join(things[:2])} and {len(things) - 2} more were"
