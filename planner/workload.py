@@ -19,6 +19,7 @@ class Workload:
     output_tokens: int = 256
     requests: int | None = None
     requests_per_hour: float | None = None
+    output_tokens_max: int | None = None  # the longest answer of a burst; None: all are of one length
 
 
 def make_workload(spec: Spec, facts: ModelFacts) -> Workload:

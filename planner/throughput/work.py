@@ -1,0 +1,220 @@
+"""Work: what one decode step and one prompt token cost a model, counted over its modules and caches.
+
+Counted once per model, dtype and quantization; the division over tensor and pipeline ranks is done by the caller,
+so that a plan's hundred candidates share one count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear
+from planner.model.quantization import engine_quantization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from planner.model.facts import Cache, Layer, ModelFacts, Module
+    from planner.model.quantization import ModuleKind, Quantization, Scheme
+
+# How a matrix is multiplied: 16-bit, or by the bits of its weight (and of its activations where both are narrow).
+Format = Literal["dense", "fp8", "int8", "int8_weight", "int4_weight", "nvfp4", "mxfp4"]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """Linear layers that are stored and multiplied alike. ``copied``: whole on every tensor-parallel rank."""
+
+    format: Format
+    elements: int
+    nbytes: float
+    copied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertLayers:
+    """``layers`` alike mixture-of-experts layers; elements and bytes of one expert of one layer."""
+
+    format: Format
+    layers: int
+    count: int
+    top_k: int
+    elements: int
+    nbytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayers:
+    """``layers`` alike caches. Elements per token that a step reads, before the KV cache's dtype."""
+
+    layers: int
+    elements_per_token: int
+    extra_bytes_per_token: int
+    kv_heads: int  # 0: the same on every rank (MLA)
+    window_tokens: int | None
+    score_width: int  # query heads x (width of K + width of V): elements multiplied per query and cached token
+    state_elements: int  # per request, whatever its length (mamba, linear attention)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All layers of one model. ``reductions``: all-reduces of one pass over a batch."""
+
+    matrices: tuple[Matrices, ...]
+    experts: tuple[ExpertLayers, ...]
+    caches: tuple[CacheLayers, ...]
+    head: Matrices
+    itemsize_bytes: int
+    hidden_size: int
+    layers: int
+    expert_layers: int
+    narrow_layers: int  # layers whose activations are quantized before each product
+    reductions: int
+
+    @property
+    def active_elements(self) -> int:
+        """Weights that one token passes through, without the head."""
+        return sum(m.elements for m in self.matrices) + sum(e.layers * e.top_k * e.elements for e in self.experts)
+
+
+@lru_cache(maxsize=64)
+def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = None) -> Work:
+    """The work of ``facts`` run in ``dtype``; ``online_quantization`` as EngineConfig.quantization."""
+    quantization = engine_quantization(facts, online_quantization)
+    itemsize = ITEMSIZE_BYTES[dtype]
+    matrices: dict[tuple[Format, bool], list[float]] = {}
+    experts = []
+    caches = []
+    reductions = narrow_layers = first = 0
+    for run in facts.layers:
+        prefix = f"{facts.layers_prefix}.{first + run.count // 2}"  # exceptions sit at a run's ends
+        formats = set()
+        for linear, form, nbytes in _linears(run.layer, prefix, quantization, itemsize):
+            formats.add(form)
+            sums = matrices.setdefault((form, linear.split == "replicated"), [0, 0.0])
+            sums[0] += run.count * linear.in_features * linear.out_features
+            sums[1] += run.count * nbytes
+        for expert_layers in _experts(run.layer, run.count, prefix, quantization, itemsize):
+            formats.add(expert_layers.format)
+            experts.append(expert_layers)
+        caches.extend(_cache_layers(cache, run.count) for cache in run.layer.caches)
+        narrow_layers += run.count * bool(formats & {"fp8", "int8", "nvfp4"})
+        reductions += run.count * _reductions(run.layer)
+        first += run.count
+    return Work(
+        matrices=tuple(Matrices(form, int(n), nbytes, copied) for (form, copied), (n, nbytes) in matrices.items()),
+        experts=tuple(experts),
+        caches=tuple(caches),
+        head=_head(facts, quantization, itemsize),
+        itemsize_bytes=itemsize,
+        hidden_size=facts.hidden_size,
+        layers=facts.num_hidden_layers,
+        expert_layers=sum(layers.layers for layers in experts),
+        narrow_layers=narrow_layers,
+        reductions=reductions,
+    )
+
+
+def format_of(scheme: Scheme | None) -> Format:
+    """The format that a quantization scheme is multiplied in."""
+    if scheme is None:
+        return "dense"
+    if scheme.storage in {"int", "bnb"}:
+        return "int4_weight" if scheme.bits <= 4 else "int8_weight"
+    if scheme.storage == "fp8":
+        return "int8_weight" if scheme.weight_only else "fp8"
+    return {"int8": "int8", "mxfp4": "mxfp4", "nvfp4": "nvfp4"}[scheme.storage]  # type: ignore[return-value]
+
+
+def bytes_per_element(scheme: Scheme | None, itemsize: int) -> float:
+    """Stored bytes of one weight with its share of the scales (16-bit per group, fp32 per block)."""
+    if scheme is None:
+        return float(itemsize)
+    bits = {"fp8": 8, "int8": 8, "int": scheme.bits, "bnb": scheme.bits, "mxfp4": 4, "nvfp4": 4}[scheme.storage]
+    if scheme.storage in {"mxfp4", "nvfp4"}:
+        return bits / 8 + 1 / (32 if scheme.storage == "mxfp4" else 16)
+    scales = 0.0
+    if scheme.block:
+        scales = 4 / (scheme.block[0] * scheme.block[1])
+    elif scheme.group_size and scheme.group_size > 0:
+        scales = 2 / scheme.group_size
+    return bits / 8 + scales
+
+
+def _linears(
+    layer: Layer, prefix: str, quantization: Quantization, itemsize: int
+) -> Iterator[tuple[Linear, Format, float]]:
+    for module in layer.modules:
+        if isinstance(module, Linear):
+            parts = tuple(output.name for output in module.outputs if output.name)
+            scheme = _scheme(module, f"{prefix}.{module.name}", "linear", quantization, parts)
+            nbytes = module.in_features * module.out_features * bytes_per_element(scheme, itemsize)
+            yield module, format_of(scheme), nbytes
+
+
+def _experts(
+    layer: Layer, layers: int, prefix: str, quantization: Quantization, itemsize: int
+) -> Iterator[ExpertLayers]:
+    for module in layer.modules:
+        if isinstance(module, Experts):
+            scheme = _scheme(module, f"{prefix}.{module.name}", "experts", quantization, ())
+            elements = (3 if module.gated else 2) * module.hidden_size * module.intermediate_size
+            nbytes = elements * bytes_per_element(scheme, itemsize)
+            yield ExpertLayers(format_of(scheme), layers, module.count, module.top_k, elements, nbytes)
+
+
+def _scheme(
+    module: Linear | Experts, name: str, kind: ModuleKind, quantization: Quantization, parts: tuple[str, ...]
+) -> Scheme | None:
+    return quantization.scheme_for(name, kind, parts) if module.quantizable else None
+
+
+def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
+    if cache.kind in {"mamba", "none"}:
+        states = sum(_product(state.shape) for state in cache.states)
+        return CacheLayers(layers, 0, 0, 1, None, 0, states)
+    if cache.kind == "mla":
+        width = cache.num_query_heads * 2 * cache.head_size
+        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, width, 0)
+    both = cache.head_size + (cache.head_size_v or cache.head_size)
+    heads = cache.num_query_heads or cache.num_kv_heads
+    return CacheLayers(
+        layers,
+        cache.num_kv_heads * both,
+        cache.extra_bytes_per_token,
+        cache.num_kv_heads,
+        cache.window_tokens,
+        heads * both,
+        0,
+    )
+
+
+def _reductions(layer: Layer) -> int:
+    """One all-reduce after the mixer and one after the MLP; a shared expert joins its layer's."""
+    ends = sum(
+        isinstance(module, Experts) or (isinstance(module, Linear) and module.split == "row")
+        for module in layer.modules
+    )
+    return min(2, ends)
+
+
+def _head(facts: ModelFacts, quantization: Quantization, itemsize: int) -> Matrices:
+    elements = facts.vocab_size * facts.hidden_size
+    scheme = None
+    for module in _embeddings(facts.lm_head):
+        if module.quantizable:
+            scheme = quantization.scheme_for(module.name, "head")
+    return Matrices(format_of(scheme), elements, elements * bytes_per_element(scheme, itemsize), copied=False)
+
+
+def _embeddings(modules: tuple[Module, ...]) -> Iterator[Embedding]:
+    return (module for module in modules if isinstance(module, Embedding))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
