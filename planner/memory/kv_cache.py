@@ -1,8 +1,29 @@
-"""The KV cache as vLLM lays it out and reports it."""
+"""The KV cache as vLLM lays it out and reports it: bytes per block, blocks, tokens, concurrency."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from planner.engine import V0_33
+from planner.memory.block_sizes import block_sizes
+from planner.memory.cache_layers import cache_layers
+from planner.memory.kv_groups import UngroupableError, group_counts, group_layers, stage_block_bytes
+from planner.memory.kv_settings import kv_settings
+from planner.memory.kv_specs import blocks_per_request
+from planner.memory.make_specs import make_spec
+from planner.memory.stages import stage_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.catalog import Gpu
+    from planner.engine import EngineConfig
+    from planner.memory.kv_groups import KvGroup
+    from planner.memory.kv_settings import KvSettings
+    from planner.memory.kv_specs import KvSpec
+    from planner.model.facts import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +36,95 @@ class KvCache:
     tokens: int  # "GPU KV cache size"
     max_concurrency: float  # "Maximum concurrency for max_model_len tokens per request"
     blocks_per_request: int  # at max_model_len
+
+
+@dataclass(frozen=True, slots=True)
+class KvLayout:
+    """One pipeline stage's share of the layout; the groups are the whole model's."""
+
+    bytes_per_block: int  # of this stage, one GPU
+    block_size: int  # tokens, of full attention
+    groups: tuple[KvGroup, ...]
+    counts: tuple[tuple[KvSpec, int], ...]  # groups of each kind
+    longest_model_len: int  # the model's own limit
+    ungroupable: str | None = None  # vLLM's reason where it cannot group these caches
+    attention_free: bool = False
+
+
+def stage_layouts(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[KvLayout, ...]:
+    """How the KV cache is laid out, one layout per pipeline stage."""
+    return _layouts(facts, kv_settings(gpu, engine, tp), pp)
+
+
+@lru_cache(maxsize=2048)
+def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout, ...]:
+    sizes = block_sizes(facts, settings)
+    buckets = [
+        (make_spec(cache, facts, sizes, settings), layers)
+        for cache, layers in cache_layers(facts)
+        if cache.kind != "none"
+    ]
+    stages = stage_ranges(facts.num_hidden_layers, pp)
+    ungroupable = None
+    try:
+        groups = group_layers(buckets, settings.rules, hybrid_manager=settings.hybrid_manager)
+    except UngroupableError as error:
+        groups, ungroupable = (), str(error)
+    return tuple(
+        KvLayout(
+            bytes_per_block=bytes_per_block,
+            block_size=sizes.attention,
+            groups=groups,
+            counts=tuple(group_counts(groups).items()),
+            longest_model_len=facts.max_model_len,
+            ungroupable=ungroupable,
+            attention_free=not buckets,
+        )
+        for bytes_per_block in stage_block_bytes(groups, stages)
+    )
+
+
+def request_blocks(layout: KvLayout, engine: EngineConfig, tokens: int) -> int:
+    """Blocks that one request of ``tokens`` takes from the pool, over all groups."""
+    in_flight = engine.max_in_flight_tokens
+    return sum(number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts)
+
+
+def needed_bytes(layout: KvLayout, engine: EngineConfig, pp: int) -> int:  # noqa: ARG001 - the batches in flight already count the stages
+    """The least KV memory of this stage with which vLLM starts: one request of max_model_len.
+
+    _check_enough_kv_cache_memory: 0.33.0 holds one block back (the null block), 0.25.0 does not.
+    """
+    blocks = request_blocks(layout, engine, engine.max_model_len)
+    return (blocks + reserved_blocks(engine)) * layout.bytes_per_block
+
+
+def reserved_blocks(engine: EngineConfig) -> int:
+    """Blocks that the start-up check leaves out of the pool."""
+    return 1 if engine.rules >= V0_33 else 0
+
+
+def plan_kv_cache(
+    layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int
+) -> KvCache:  # pp: see needed_bytes
+    """Blocks of the whole engine: all ranks take the smallest count (get_kv_cache_configs, get_kv_cache_capacity)."""
+    del pp
+    first = layouts[0]
+    if first.attention_free:
+        return KvCache(0, first.block_size, 1, 0, 0.0, 0)
+    num_blocks = min(pool_blocks(layout, available) for layout, available in zip(layouts, available_bytes, strict=True))
+    blocks = request_blocks(first, engine, engine.max_model_len)
+    max_concurrency = num_blocks / blocks
+    return KvCache(
+        bytes_per_block=max(layout.bytes_per_block for layout in layouts),
+        block_size=first.block_size,
+        num_blocks=num_blocks,
+        tokens=int(max_concurrency * engine.max_model_len),
+        max_concurrency=max_concurrency,
+        blocks_per_request=blocks,
+    )
+
+
+def pool_blocks(layout: KvLayout, available_bytes: int) -> int:
+    """Blocks that one stage has room for."""
+    return max(0, available_bytes) // layout.bytes_per_block if layout.bytes_per_block else 0

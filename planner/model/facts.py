@@ -124,6 +124,7 @@ class StateTensor:
     split_dim: int | None
     dtype: str | None = None  # None: the KV cache's / the model's as the engine resolves it
     role: Literal["conv", "ssm"] = "ssm"
+    groups: int | None = None  # the split is between so many groups, one per rank where TP does not divide them
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ class ModelFacts:
     head_replicated: bool = False  # the lm_head is built whole on every rank
     mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
     attn_logit_softcapping: bool = False
+    flash_attn_version: int | None = None  # the class asks for one version in all layers, else for Triton
     mamba_prefix_caching: bool = False  # vLLM's SupportsMambaPrefixCaching: mamba_cache_mode "all" before 0.33.0
     mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size
 

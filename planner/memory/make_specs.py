@@ -1,0 +1,111 @@
+"""A model's cache as the engine specifies it on one rank: block size, page and what a request holds.
+
+The get_kv_cache_spec of vLLM's attention and Mamba layers (vllm/model_executor/layers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planner.engine import V0_33
+from planner.memory.attention import Attention, attention_of, choose_backend, flash_attn_version
+from planner.memory.kv_specs import (
+    KvSpec,
+    attention_page_bytes,
+    kv_heads_per_rank,
+    state_page_bytes,
+    states_per_request,
+)
+
+if TYPE_CHECKING:
+    from planner.memory.attention_backends import AttentionBackend
+    from planner.memory.block_sizes import BlockSizes
+    from planner.memory.kv_settings import KvSettings
+    from planner.model.facts import Cache, ModelFacts
+
+FA_DEQUANT_PAGE = 64  # backends/flash_attn.py _get_sm90_fa4_fp8_kv_block_size
+FA4_PAGE = 128  # fa_utils.py FA4_HD256_PAGE_SIZE
+FLASH_ATTN_FAMILY = frozenset({"FLASH_ATTN", "TRITON_FLASH_ATTN"})
+DS_MLA_BACKENDS = frozenset({"FLASHMLA_SPARSE", "FLASHINFER_MLA_SPARSE_SM120"})
+
+
+def make_spec(cache: Cache, facts: ModelFacts, sizes: BlockSizes, settings: KvSettings) -> KvSpec:
+    """One layer's cache."""
+    if cache.kind == "mamba":
+        return _mamba_spec(cache, sizes, settings)
+    attention = attention_of(cache, facts, settings)
+    backend = choose_backend(attention).backend
+    backend = kernels_for(backend, attention) if backend else None
+    block_size = sizes.attention
+    if cache.kind == "sliding_window":
+        block_size = window_block_size(backend, sizes.attention, settings)
+    settings = replace(settings, kv_cache_dtype=stored_kv_cache_dtype(backend, settings))
+    mla = cache.kind == "mla"
+    return KvSpec(
+        kind=cache.kind,
+        block_size=block_size,
+        page_bytes=attention_page_bytes(cache, block_size, settings),
+        num_kv_heads=1 if mla else kv_heads_per_rank(cache.num_kv_heads, settings.tp),
+        head_size=cache.head_size,
+        head_size_v=cache.head_size if cache.head_size_v is None else cache.head_size_v,
+        window_tokens=cache.window_tokens,
+        kernel_block=_kernel_block(backend, settings),
+    )
+
+
+def _mamba_spec(cache: Cache, sizes: BlockSizes, settings: KvSettings) -> KvSpec:
+    page_bytes = state_page_bytes(cache, settings)
+    padded = sizes.mamba_page_bytes if sizes.mamba_page_bytes != page_bytes else None
+    return KvSpec(
+        kind="mamba",
+        block_size=sizes.attention,
+        page_bytes=page_bytes,
+        blocks=states_per_request(cache, settings),
+        padded_page_bytes=padded,
+    )
+
+
+def window_block_size(backend: AttentionBackend | None, block_size: int, settings: KvSettings) -> int:
+    """A sliding window chooses its own block (attention.py _largest_kernel_block_within).
+
+    0.33.0: the largest kernel block within the block of full attention; 0.25.0: the smallest there is.
+    """
+    if backend is None:
+        return block_size
+    if settings.rules < V0_33:
+        return backend.smallest_block
+    multiple = backend.block_multiple
+    candidates = [
+        *backend.kernel_block_sizes,
+        *([max(multiple, block_size // multiple * multiple)] if multiple else []),
+    ]
+    return max((size for size in candidates if size <= block_size), default=min(candidates))
+
+
+def kernels_for(backend: AttentionBackend, attention: Attention) -> AttentionBackend:
+    """The backend with the kernel blocks it takes for this head size (FlashAttention 4's large heads, 0.33.0)."""
+    if attention.rules < V0_33 or backend.name not in FLASH_ATTN_FAMILY:
+        return backend
+    family, head = attention.capability // 10 * 10, attention.head_size
+    fp8 = attention.kv_cache_dtype in {"fp8", "fp8_e4m3"}
+    if family == 90 and fp8 and head == 512 and flash_attn_version(attention) == 4:
+        return replace(backend, kernel_block_sizes=(FA_DEQUANT_PAGE,), block_multiple=None)
+    if family == 100 and head == attention.head_size_v == 256 and flash_attn_version(attention) == 4:
+        return replace(backend, kernel_block_sizes=(FA4_PAGE,), block_multiple=None)
+    return backend
+
+
+def stored_kv_cache_dtype(backend: AttentionBackend | None, settings: KvSettings) -> str:
+    """Sparse MLA kernels with a packed format of their own (_canonicalize_sparse_mla_kv_cache_dtype)."""
+    if backend is None or backend.name not in DS_MLA_BACKENDS:
+        return settings.kv_cache_dtype
+    always = backend.name == "FLASHINFER_MLA_SPARSE_SM120"
+    return "fp8_ds_mla" if always or settings.kv_cache_dtype.startswith("fp8") else settings.kv_cache_dtype
+
+
+def _kernel_block(backend: AttentionBackend | None, settings: KvSettings) -> int | None:
+    """worker/utils.py customize_attention_spec: kernels with exact sizes only (0.33.0)."""
+    if backend is None or settings.rules < V0_33 or backend.block_multiple:
+        return None
+    return max(backend.kernel_block_sizes)
