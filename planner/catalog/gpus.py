@@ -36,5 +36,8 @@ class Gpu:
 
 
 def make_gpus(rows: Iterable[Mapping[str, Any]]) -> dict[str, Gpu]:
-    """Rows of a catalogue file by name; a later row of the same name wins."""
-    return {row["name"]: Gpu(**row) for row in rows}
+    """Rows of a catalogue file by name; a nullable figure that a row leaves out is None."""
+    return {row["name"]: Gpu(**{**NULLABLE, **row}) for row in rows}
+
+
+NULLABLE = dict.fromkeys(("bf16_tflops", "fp8_tflops", "fp4_tflops", "int8_tops", "l2_mb", "sms"))
