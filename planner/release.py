@@ -1,4 +1,4 @@
-"""Release: one version of an app as it will be launched, all values settled. What templates, differences and proofs read."""
+"""Release: one version of an app, all values settled: what templates, differences and proofs read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from planner.serve_args import serve_args
+from planner.spec.dump import dump_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
     from planner.plan import Option, Plan
+    from planner.spec import Spec
 
 # Start-up: image pull, compilation and CUDA graphs take minutes whatever the size; weights come on top. Public
 # records of single-container starts: 195 GB in 1,190-1,530 s, 135 GB in 958-1,600 s (Volume to GPU, nothing cached).
@@ -79,8 +81,7 @@ def make_release(
     plan: Plan,
     option: Option,
     *,
-    spec_path: str,
-    spec_sha256: str,
+    spec_path: str = "-",
     local_path: str | None = None,
     expires_at: str | None = None,
 ) -> Release:
@@ -118,10 +119,15 @@ def make_release(
         usd_per_hour=f"{option.cost.usd_per_hour:.4f}",
         prices_as_of=_iso(plan.prices_as_of),
         spec_path=spec_path,
-        spec_sha256=spec_sha256,
+        spec_sha256=spec_sha256(spec),
         local_path=local_path,
         expires_at=expires_at,
     )
+
+
+def spec_sha256(spec: Spec) -> str:
+    """Over the spec's values as text: comments, order and spelled-out defaults do not matter, --set does."""
+    return hashlib.sha256(dump_spec(spec).encode()).hexdigest()
 
 
 def loaded_bytes(option: Option) -> int:

@@ -22,12 +22,10 @@ TAG_VALUE_LIMIT = 63
 
 
 def render_app(
-    plan: Plan, option: Option, *, spec_path: str = "-", spec_sha256: str = "", expires_at: str | None = None
+    plan: Plan, option: Option, *, spec_path: str = "-", local_path: str | None = None, expires_at: str | None = None
 ) -> dict[str, str]:
     """The files of one option: file name -> text."""
-    return render_release(
-        make_release(plan, option, spec_path=spec_path, spec_sha256=spec_sha256, expires_at=expires_at)
-    )
+    return render_release(make_release(plan, option, spec_path=spec_path, local_path=local_path, expires_at=expires_at))
 
 
 def render_release(release: Release) -> dict[str, str]:
@@ -73,7 +71,7 @@ def release_tags(release: Release) -> dict[str, str]:
         "model": release.repo.replace("/", "--"),
         "plan": release.plan_id,
         "revision": release.revision or "unpinned",
-        "spec": release.spec_sha256[:40] or "unknown",
+        "spec": release.spec_sha256[:40],
     }
     return {key: value[:TAG_VALUE_LIMIT] for key, value in tags.items()}
 

@@ -13,12 +13,11 @@ Arg = tuple[str, ...]
 
 
 def serve_args(spec: Spec, candidate: Candidate, engine: EngineConfig) -> tuple[Arg, ...]:
-    """Flags after `vllm serve MODEL`, in order: name, parallelism, lengths, memory, formats, then extra_args.
+    """Flags after `vllm serve MODEL --served-model-name ..`, in order: parallelism, lengths, memory, formats, extra.
 
     Names as in vllm/engine/arg_utils.py (EngineArgs.add_cli_args) of 0.25.0 and 0.33.0.
     """
     args: list[Arg] = [
-        ("--served-model-name", spec.model.repo),
         ("--tensor-parallel-size", str(candidate.tensor_parallel_size)),
         ("--pipeline-parallel-size", str(candidate.pipeline_parallel_size)),
         ("--max-model-len", str(engine.max_model_len)),

@@ -1,0 +1,42 @@
+"""gpuplan diff."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from planner.cli.launching import TARGET, decide
+from planner.cli.options import JSON, planning
+from planner.errors import EXIT_CHANGES
+
+
+@click.command()
+@click.argument("spec_or_plan")
+@planning
+@JSON
+@TARGET
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if something would change.")
+def diff(spec_or_plan: str, *, as_json: bool, exit_code: bool, **asked: Any) -> None:
+    """Compare what runs with what SPEC would launch, field by field, and in dollars per hour."""
+    from planner.cli.paint import paint
+    from planner.deployment.difference import make_difference
+    from planner.explain.deployment import difference_document, explain_difference, running_document
+    from planner.targets import ANSWER_S, find_target
+
+    release = decide(spec_or_plan, **asked).release
+    running = find_target(release.target).observe(release.name, release.environment, ANSWER_S)
+    difference = make_difference(running.release if running else None, release, first=running is None)
+    if as_json:
+        document = {
+            "schema_version": 1,
+            "difference": difference_document(difference),
+            "running": running_document(running),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        paint(explain_difference(difference, running))
+    if exit_code and difference.effect != "none":
+        sys.exit(EXIT_CHANGES)

@@ -1,0 +1,178 @@
+"""What the deployment commands share: from SPEC or a saved plan to a Release, questions, and lines of progress."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.cli.planning import Planned
+    from planner.deployment.running import Progress
+    from planner.plan import Option
+    from planner.release import Release
+    from planner.spec import Spec
+
+TTL = re.compile(r"(\d+)([mhd])")
+TTL_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+SHORTEST_TTL = timedelta(minutes=10)
+LONGEST_TTL = timedelta(days=300)  # the stop is a yearly cron line
+TARGET = click.option("--target", metavar="NAME", help="Run it there instead of where the spec says: modal or local.")
+
+
+class Ttl(click.ParamType[timedelta]):
+    """A time to live: 30m, 2h, 3d."""
+
+    name = "ttl"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> timedelta:
+        found = TTL.fullmatch(str(value))
+        length = timedelta(**{TTL_UNITS[found.group(2)]: int(found.group(1))}) if found else None
+        if length is None or not SHORTEST_TTL <= length <= LONGEST_TTL:
+            self.fail(f"{value!r} is not a time to live: write 30m, 2h or 3d, from 10m to 300d", param, ctx)
+        return length
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A plan, the option to launch and its release; ``stale`` says what a saved plan does not know yet."""
+
+    planned: Planned
+    option: Option
+    release: Release
+    stale: tuple[str, ...] = ()
+
+
+def with_target(overrides: Sequence[str], target: str | None) -> tuple[str, ...]:
+    """--target NAME as the override that it is."""
+    return (*overrides, f"target={target}") if target else tuple(overrides)
+
+
+def read_spec(source: str, overrides: Sequence[str] = (), target: str | None = None) -> Spec:
+    """The spec in a file, on standard input or in a saved plan, without planning it."""
+    from planner.plan_file import read_plan
+    from planner.spec import load_spec, parse_spec
+
+    overrides = with_target(overrides, target)
+    saved = read_plan(Path(source)) if source.endswith(".json") else None
+    return parse_spec(saved.spec_text, saved.spec_path, overrides) if saved else load_spec(source, overrides)
+
+
+def decide(
+    source: str, *, target: str | None = None, ttl: timedelta | None = None, overrides: Sequence[str] = (), **asked: Any
+) -> Decided:
+    """Plan SPEC, or check a saved plan against today. Exits with 4 or 5 where nothing is valid."""
+    from planner.cli.planning import plan_from, plan_text
+    from planner.plan_file import read_plan, saved_option, stale_reasons
+
+    overrides = with_target(overrides, target)
+    saved = read_plan(Path(source)) if source.endswith(".json") else None
+    if saved is None:
+        planned = plan_from(source, overrides=overrides, **asked)
+        option, stale, path = planned.plan.chosen, [], source
+    else:
+        planned = plan_text(saved.spec_text, saved.spec_path, overrides=overrides, **asked)
+        option, path = saved_option(saved, planned.plan), saved.spec_path
+        stale = stale_reasons(saved, planned.plan, _sha256_of(saved.spec_path))
+    if option is None:
+        _nothing_valid(planned, stale)
+    release = _release(planned, option, path, ttl)
+    if saved is not None and saved.revision:
+        release = replace(release, revision=saved.revision)
+    return Decided(planned, option, release, tuple(stale))
+
+
+def _release(planned: Planned, option: Option, path: str, ttl: timedelta | None) -> Release:
+    from planner.cli.planning import base_dir
+    from planner.release import make_release
+
+    folder = planned.spec.model.path
+    local_path = str((base_dir(path) / folder).resolve()) if folder and planned.spec.target == "local" else None
+    return make_release(
+        planned.plan, option, spec_path=path, local_path=local_path, expires_at=expiry(ttl) if ttl else None
+    )
+
+
+def expiry(ttl: timedelta) -> str:
+    """The first whole minute (UTC) at which the time to live is over."""
+    end = datetime.now(UTC) + ttl + timedelta(seconds=59)
+    return end.replace(second=0, microsecond=0).isoformat()
+
+
+def _sha256_of(spec_path: str) -> str | None:
+    from planner.errors import GpuplanError
+    from planner.release import spec_sha256
+    from planner.spec import load_spec
+
+    if spec_path == "-" or not Path(spec_path).is_file():
+        return None
+    try:
+        return spec_sha256(load_spec(spec_path))
+    except GpuplanError:
+        return "unreadable"
+
+
+def _nothing_valid(planned: Planned, stale: Sequence[str]) -> NoReturn:
+    from planner.cli.paint import paint
+    from planner.explain.text import explain_plan
+
+    paint(explain_plan(planned.plan, ()), err=True)
+    for reason in stale:
+        click.echo(reason, err=True)
+    if planned.plan.options:
+        click.echo("Plan again: gpuplan plan SPEC --out PLAN.json", err=True)
+    over_budget = any(rejection.code == "budget" for rejection in planned.plan.rejections)
+    sys.exit(EXIT_OVER_BUDGET if over_budget and not planned.plan.options else EXIT_NO_VALID_CONFIGURATION)
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on a terminal; with --yes it is answered; with neither, exit 2."""
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        click.echo(f"{question} There is no terminal to ask on: pass --yes.", err=True)
+        sys.exit(EXIT_USAGE)
+    return click.confirm(question, err=True)
+
+
+class ProgressLine:
+    """Progress on standard error: on a terminal passing lines overwrite each other, elsewhere each has its own."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._width = 0
+
+    def __call__(self, progress: Progress) -> None:
+        text = f"{progress.phase:<8} {progress.text}"
+        if not self._live:
+            click.echo(text, err=True)
+            return
+        columns = _columns()
+        shown = text[: columns - 1]
+        click.echo("\r" + shown + " " * max(0, self._width - len(shown)), err=True, nl=not progress.transient)
+        self._width = len(shown) if progress.transient else 0
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def end_on_terminate() -> None:
+    """SIGTERM ends a launch as Ctrl-C does: in order."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

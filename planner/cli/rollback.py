@@ -1,0 +1,81 @@
+"""gpuplan rollback."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from planner.cli.launching import TARGET, ProgressLine, confirm, read_spec
+from planner.cli.options import JSON, SET
+from planner.errors import EXIT_LAUNCH, LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from planner.deployment.running import Recorded, Running
+
+LEASE_S = 300.0
+
+
+@click.command()
+@click.argument("spec")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@SET
+@TARGET
+@JSON
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--break-lock", is_flag=True, help="Go on although a deploy of this app seems to run.")
+def rollback(
+    spec: str,
+    version: int | None,
+    *,
+    overrides: tuple[str, ...],
+    target: str | None,
+    as_json: bool,
+    yes: bool,
+    break_lock: bool,
+) -> None:
+    """Make an earlier version the current one; without VERSION, the last other plan that answered as planned."""
+    from planner.cli.paint import paint
+    from planner.deployment.difference import make_difference
+    from planner.deployment.undo import bring_back
+    from planner.explain.deployment import explain_difference, running_document
+    from planner.targets import ANSWER_S, find_target
+
+    asked = read_spec(spec, overrides, target)
+    provider = find_target(asked.target)
+    running = provider.observe(asked.name, asked.environment, ANSWER_S)
+    if running is None:
+        raise LaunchError(f"{asked.name}: nothing runs under this name, so there is nothing to roll back.")
+    recorded = provider.recorded(asked.name, asked.environment)
+    wanted = version or version_before(running, recorded)
+    past = recorded.get(wanted)
+    if past:
+        paint(explain_difference(make_difference(running.release, past.release, first=False), running), err=True)
+    if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
+        click.echo("Nothing was changed.", err=True)
+        sys.exit(EXIT_LAUNCH)
+    with provider.lock(asked.name, asked.environment, LEASE_S, break_lock=break_lock):
+        after = bring_back(provider, running, wanted, ProgressLine())
+        if past:
+            provider.remember(after, past.release, proven=past.proven)
+    if as_json:
+        click.echo(json.dumps({"schema_version": 1, "rolled_back_to": wanted, "running": running_document(after)}))
+    else:
+        click.echo(f"{asked.name}: version {after.version} is version {wanted} again.")
+
+
+def version_before(running: Running, recorded: Mapping[int, Recorded]) -> int:
+    """The newest other plan that was proven, else the newest other plan, else the number before."""
+    now = running.version or 0
+    plan_id = running.release.plan_id if running.release else None
+    others = [past for number, past in recorded.items() if number < now and past.release.plan_id != plan_id]
+    proven = [past.version for past in others if past.proven] or [past.version for past in others]
+    if proven:
+        return max(proven)
+    if now <= 1:
+        raise LaunchError(f"{running.name}: version {now} is the first, there is none to roll back to.")
+    return now - 1

@@ -1,0 +1,111 @@
+"""The engine's log: which phase a line belongs to, and what a failure means in the plan's words. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.release import Release
+
+# A line that contains the words starts the phase; vLLM 0.25.0 to 0.33.0 (gpu_worker.py, gpu_model_runner.py, core.py).
+PHASE_MARKS = (
+    ("gpuplan: engine: ready", "ready"),
+    ("gpuplan: engine: starting", "engine"),
+    ("gpuplan: weights:", "weights"),
+    ("Starting to load model", "engine"),
+    ("Loading weights took", "engine"),
+    ("Model loading took", "engine"),
+    ("torch.compile", "graphs"),
+    ("Capturing CUDA graph", "graphs"),
+    ("Graph capturing finished", "graphs"),
+    ("Application startup complete", "ready"),
+)
+DEAD_MARKS = ("gpuplan: engine: died", "gpuplan: engine: not ready", "gpuplan: weights: no checked", "not the planned")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A known way to fail: the words that show it and what to say."""
+
+    pattern: str
+    sentence: str
+
+
+FAILURES = (
+    Failure(
+        r"(?:torch\.)?(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
+        "out of memory while starting. Planned was {gpu} with {flags}; the engine log says: {line} "
+        "Try gpu_memory_utilization lower, max_num_seqs or max_model_len smaller.",
+    ),
+    Failure(
+        r"No available memory for the cache blocks",
+        "nothing is left for the KV cache. Planned was {gpu} with {flags}. "
+        "Try more GPUs, model.quantization: fp8, or gpu_memory_utilization higher.",
+    ),
+    Failure(
+        r"To serve at least one request with the models's max seq len|larger than the available KV cache memory",
+        "the KV cache is smaller than one request of {max_model_len} tokens: {line} "
+        "Set engine.max_model_len to what the engine names.",
+    ),
+    Failure(
+        r"Free memory on device .* is less than desired GPU memory utilization",
+        "something else holds memory of the GPU: {line} Try gpu_memory_utilization lower.",
+    ),
+    Failure(
+        r"must be divisible by tensor parallel size|is not divisible by|not divisible by the number of",
+        "the split does not divide the model: {line} Set gpu.tensor_parallel_size to a divisor.",
+    ),
+    Failure(
+        r"unrecognized arguments|invalid choice: ",
+        "vLLM {engine_version} does not know a flag: {line} Check engine.extra_args and engine.version.",
+    ),
+    Failure(
+        r"Model architectures .* are not supported|has no vLLM implementation",
+        "vLLM {engine_version} does not serve this architecture: {line} Set engine.version to a newer one.",
+    ),
+    Failure(
+        r"pass the argument `trust_remote_code=True`|set the `trust_remote_code` option",
+        "the model needs code from its repository: {line} Set model.trust_remote_code: true if you trust it.",
+    ),
+    Failure(
+        r"NCCL error|ncclSystemError|ncclUnhandledCudaError",
+        "the GPUs could not talk to each other: {line} Deploy again; if it recurs, try fewer GPUs per container.",
+    ),
+    Failure(r"not the planned model: (.*)", "the weights are not the planned model: {line}"),
+    Failure(r"weights: no checked snapshot", "the weights are not in place: {line}"),
+    Failure(r"is gated", "{line}"),
+)
+
+
+def phase_of(line: str) -> str | None:
+    """The phase that a log line shows, None for most lines."""
+    return next((phase for mark, phase in PHASE_MARKS if mark in line), None)
+
+
+def is_death(line: str) -> bool:
+    """Whether the line says that this container will not serve."""
+    return any(mark in line for mark in DEAD_MARKS)
+
+
+def explain_failure(lines: Sequence[str], release: Release) -> str | None:
+    """The first known failure in a log, in the plan's words, or None."""
+    for failure in FAILURES:
+        for line in lines:
+            if re.search(failure.pattern, line):
+                return failure.sentence.format(
+                    line=line.strip()[-300:],
+                    gpu=f"{release.gpu_count}×{release.gpu}",
+                    flags=_memory_flags(release),
+                    max_model_len=release.max_model_len,
+                    engine_version=release.engine_version,
+                )
+    return None
+
+
+def _memory_flags(release: Release) -> str:
+    wanted = ("--max-model-len", "--max-num-seqs", "--gpu-memory-utilization")
+    return " ".join(" ".join(arg) for arg in release.engine_args if arg[0] in wanted)

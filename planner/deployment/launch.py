@@ -1,0 +1,145 @@
+"""The steps of a launch: lock, weights, publish, wait, prove; and what is taken back when one of them fails."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from planner.deployment.access import auth_headers
+from planner.deployment.ready import LogWatch, wait_until_ready
+from planner.deployment.running import Progress
+from planner.deployment.undo import take_back
+from planner.errors import LaunchError, VerifyError
+from planner.render import download_timeout_s, render_release
+from planner.verify import Proof, UnansweredError, prove_completion, prove_gpus, prove_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from planner.deployment.running import Running, Survey
+    from planner.release import Release
+    from planner.targets import Say, Target
+
+LOOK_S = 20.0
+BUILD_S = 1_800.0  # the first build of an image pulls about 10 GB
+QUEUE_S = 600.0  # for a GPU to become free, on top of the start-up time
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A launch that went well. ``proofs`` is empty where nothing was verified."""
+
+    running: Running
+    release: Release
+    proofs: tuple[Proof, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to launch."""
+
+    folder: Path  # where the files are written
+    wait: bool = True
+    timeout_s: float | None = None  # for everything; None: from the model's size
+    break_lock: bool = False
+
+
+def deploy(target: Target, release: Release, survey: Survey, settings: Settings, say: Say) -> Outcome:
+    """Launch and prove. Raises LaunchError (with what was left behind) or VerifyError; an interrupt is the first."""
+    started = time.monotonic()
+    deadline = started + (settings.timeout_s or default_timeout_s(release))
+    before = survey.running
+    lease_s = deadline - started + LOOK_S
+    with target.lock(release.name, release.environment, lease_s, break_lock=settings.break_lock):
+        try:
+            release = _with_weights(target, release, survey, settings, say, deadline)
+            running = _publish(target, release, settings, say, deadline)
+            proofs = _prove(target, release, running, say, deadline) if settings.wait else ()
+        except LaunchError as error:
+            raise type(error)(f"{error}\n{take_back(target, release, before, say)}") from None
+        except KeyboardInterrupt:
+            raise LaunchError(f"{release.name}: interrupted. {take_back(target, release, before, say)}") from None
+    return Outcome(running, release, tuple(proofs), time.monotonic() - started)
+
+
+def default_timeout_s(release: Release) -> float:
+    """Download, image, a free GPU and the start-up, each with its own limit."""
+    return download_timeout_s(release.weights_bytes or 0) + BUILD_S + QUEUE_S + release.startup_timeout_s
+
+
+def write_files(release: Release, folder: Path) -> list[Path]:
+    """The rendered files of a release in a folder that is made for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in render_release(release).items():
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _with_weights(
+    target: Target, release: Release, survey: Survey, settings: Settings, say: Say, deadline: float
+) -> Release:
+    """The release with its commit, which is in place when this returns."""
+    write_files(release, settings.folder)
+    if survey.weights_present:
+        say(Progress("weights", f"{release.repo}@{release.revision} is in place already"))
+        return release
+    commit = target.fetch_weights(release, settings.folder, say, _remaining(deadline, release))
+    if commit is None or commit == release.revision:
+        return release
+    if release.revision is not None:
+        raise VerifyError(f"{release.name}: weights: planned was commit {release.revision}, fetched was {commit}.")
+    pinned = replace(release, revision=commit)
+    write_files(pinned, settings.folder)
+    return pinned
+
+
+def _publish(target: Target, release: Release, settings: Settings, say: Say, deadline: float) -> Running:
+    target.launch(release, settings.folder, say, _remaining(deadline, release))
+    running = target.observe(release.name, release.environment, LOOK_S)
+    if running is None:
+        raise LaunchError(f"{release.name}: was published, but the provider does not list it.")
+    target.remember(running, release, proven=False)
+    return replace(running, release=release)
+
+
+def _prove(target: Target, release: Release, running: Running, say: Say, deadline: float) -> list[Proof]:
+    """Wait, then compare everything that can be seen with the plan."""
+    if running.url is None:
+        raise VerifyError(f"{release.name}: the provider gives no URL for it.")
+    headers = auth_headers()
+    gpus = prove_gpus(running.gpus, release)
+    _hold([gpus] if running.gpus or release.target == "modal" else [], release)
+    log = target.open_log(running)
+    try:
+        cards = wait_until_ready(running.url, headers, release, LogWatch(log), say, deadline)
+    finally:
+        log.close()
+    proofs = [gpus, *prove_model(cards, release, target.root(release))]
+    _hold(proofs, release)
+    try:
+        proofs.append(prove_completion(running.url, headers, release))
+    except UnansweredError as error:
+        raise VerifyError(f"{release.name}: it lists its model but does not complete: {error}") from None
+    _hold(proofs, release)
+    target.remember(running, release, proven=True)
+    say(Progress("ready", f"{running.url} answers"))
+    return proofs
+
+
+def _hold(proofs: list[Proof], release: Release) -> None:
+    """Raises VerifyError with every proof that does not hold."""
+    failed = [f"{proof.what}: planned was {proof.planned}, seen is {proof.seen}" for proof in proofs if not proof.holds]
+    if failed:
+        raise VerifyError(f"{release.name}: what answers is not what was planned. " + "; ".join(failed) + ".")
+
+
+def _remaining(deadline: float, release: Release) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise LaunchError(f"{release.name}: the time limit is over. Give more with --timeout.")
+    return remaining

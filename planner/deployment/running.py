@@ -1,0 +1,56 @@
+"""What is known of a deployment, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One version of an app at a provider. ``release`` is what was recorded of it; None where nothing was."""
+
+    name: str
+    environment: str | None
+    version: int | None
+    state: str  # the provider's word: "deployed", "stopped", ...
+    url: str | None
+    gpus: tuple[tuple[str, int], ...]  # type and count of one container, as the provider has it
+    deployed_at: str | None = None  # ISO 8601
+    containers: int | None = None
+    release: Release | None = None
+    provider_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A version that gpuplan launched; ``proven``: it answered as planned."""
+
+    version: int
+    release: Release
+    proven: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One look at the provider before anything is launched: what runs, and everything that stands in the way."""
+
+    running: Running | None
+    weights_present: bool
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of a launch. ``phase`` is one of PHASES; ``transient`` lines may be overwritten on a terminal."""
+
+    phase: str
+    text: str
+    transient: bool = False
+
+
+PHASES = ("lock", "weights", "image", "deploy", "engine", "graphs", "ready", "proof", "undo")

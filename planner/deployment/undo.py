@@ -1,0 +1,77 @@
+"""After a failure: the version before serves again, or nothing runs; and a sentence that says which."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from planner.deployment.running import Progress
+from planner.errors import LaunchError
+
+if TYPE_CHECKING:
+    from planner.deployment.running import Running
+    from planner.release import Release
+    from planner.targets import Say, Target
+
+LOOK_S = 20.0
+ATTEMPTS = 3
+PAUSE_S = 1.0
+STOPPED_WITHIN_S = 60.0
+
+
+def take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
+    """Undo what was published since ``before``; tries a few times, since the provider may just have failed."""
+    say(Progress("undo", "looking at what was left", transient=True))
+    for attempt in range(ATTEMPTS):
+        try:
+            return _take_back(target, release, before, say)
+        except LaunchError as error:
+            failure = error
+            time.sleep(PAUSE_S * (attempt + 1))
+    return (
+        f"What is left behind could not be seen or undone ({failure}) "
+        f"Look with `gpuplan status`, end it with `gpuplan stop`, for the app {release.name}."
+    )
+
+
+def _take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
+    now = target.observe(release.name, release.environment, LOOK_S)
+    if now is None:
+        return "Nothing is left running." if before is None else f"Version {before.version} does not run any more."
+    if before is None:
+        prove_stopped(target, now)
+        return "Nothing is left running."
+    if now.version == before.version:
+        return f"Version {before.version} serves as before."
+    after = bring_back(target, now, before.version or 0, say)
+    if after.gpus != before.gpus:
+        raise LaunchError(f"{release.name}: version {before.version} came back with other GPUs.")
+    if before.release is not None:
+        target.remember(after, before.release, proven=True)
+    return f"Rolled back: version {after.version} is version {before.version} again."
+
+
+def bring_back(target: Target, now: Running, version: int, say: Say) -> Running:
+    """Roll back, and see that the provider has it as a new version."""
+    target.rollback(now, version, say)
+    after = target.observe(now.name, now.environment, LOOK_S)
+    if after is None or after.version == now.version:
+        raise LaunchError(f"{now.name}: version {version} did not come back.")
+    return after
+
+
+def prove_stopped(target: Target, running: Running) -> None:
+    """Stop it, and return only when the provider lists neither the app nor a container of it."""
+    target.stop(running)
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    pause = 0.1
+    while True:
+        again = target.observe(running.name, running.environment, LOOK_S)
+        gone = again is None or again.provider_id != running.provider_id
+        left = target.left(running, LOOK_S) if gone else ["the app itself"]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise LaunchError(f"{running.name}: asked to stop, but still there: {', '.join(left)}.")
+        time.sleep(pause)
+        pause = min(2.0, pause * 2)

@@ -1,0 +1,127 @@
+"""A saved plan: what was decided, from what, and whether that is still true."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from planner import __version__
+from planner.errors import SpecError
+from planner.explain.json import plan_document
+from planner.release import spec_sha256
+from planner.spec.dump import dump_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from planner.plan import Option, Plan
+
+KIND = "gpuplan-plan"
+SPLIT = ("gpu", "count", "tensor_parallel_size", "pipeline_parallel_size")
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPlan:
+    """What a plan file holds. ``split``: GPU type, count, tensor and pipeline parallel size."""
+
+    spec_text: str
+    spec_path: str
+    spec_sha256: str
+    revision: str | None
+    engine_version: str
+    split: tuple[str, int, int, int]
+    usd_per_hour: float
+    prices_as_of: str | None
+    generator: str
+
+
+def save_plan(plan: Plan, path: Path, *, spec_path: str = "-") -> None:
+    """Write the plan. Raises SpecError where it has no valid option, or the file cannot be written."""
+    if plan.chosen is None:
+        raise SpecError([f"{path}: not saved: no configuration is valid, so there is nothing to deploy."])
+    document = {
+        "kind": KIND,
+        "generator": __version__,
+        "spec_path": spec_path,
+        "spec_sha256": spec_sha256(plan.spec),
+        "spec": dump_spec(plan.spec),
+        "engine_version": plan.spec.engine.version,
+        **plan_document(plan),
+    }
+    try:
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SpecError([f"{path}: {error.strerror}. Name another file."]) from None
+
+
+def read_plan(path: Path) -> SavedPlan | None:
+    """The saved plan in a file, None where it holds something else. Raises SpecError on a damaged plan."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        return None
+    try:
+        return _saved(document)
+    except (KeyError, TypeError):
+        raise SpecError([f"{path}: a damaged plan. Make it again: gpuplan plan SPEC --out {path}"]) from None
+
+
+def _saved(document: dict[str, Any]) -> SavedPlan:
+    chosen = document["chosen"]
+    return SavedPlan(
+        spec_text=document["spec"],
+        spec_path=document["spec_path"],
+        spec_sha256=document["spec_sha256"],
+        revision=document["model"]["revision"],
+        engine_version=document["engine_version"],
+        split=(str(chosen["gpu"]), *(int(chosen[key]) for key in SPLIT[1:])),  # type: ignore[arg-type]
+        usd_per_hour=float(chosen["usd_per_hour"]),
+        prices_as_of=document["prices_as_of"],
+        generator=document["generator"],
+    )
+
+
+def saved_option(saved: SavedPlan, plan: Plan) -> Option | None:
+    """The option of today's plan that the saved one chose, None where it is not valid any more."""
+    return next((option for option in plan.options if _split(option) == saved.split), None)
+
+
+def stale_reasons(saved: SavedPlan, plan: Plan, file_sha256: str | None) -> list[str]:
+    """What changed since the plan was saved, each in a sentence; empty where it is still true.
+
+    ``file_sha256`` is of the spec file as it is now, None where it is not there.
+    """
+    reasons = []
+    if file_sha256 is not None and file_sha256 != saved.spec_sha256:
+        reasons.append(f"{saved.spec_path} was edited since; the saved plan has the values of then.")
+    if saved.revision and plan.checkpoint.revision and plan.checkpoint.revision != saved.revision:
+        reasons.append(
+            f"{plan.checkpoint.repo} at {plan.spec.model.revision} is now {plan.checkpoint.revision}, "
+            f"planned was {saved.revision}; the planned commit is deployed."
+        )
+    if saved.generator != __version__:
+        reasons.append(f"It was saved by gpuplan {saved.generator}, this is {__version__}.")
+    option = saved_option(saved, plan)
+    if option is None:
+        gpu, count, tp, pp = saved.split
+        reasons.append(f"{count}×{gpu} with TP {tp}, PP {pp} is not valid any more.")
+        return reasons
+    now = float(option.cost.usd_per_hour)
+    if abs(now - saved.usd_per_hour) >= 0.005:
+        reasons.append(f"It costs ${now:.2f}/h now, planned was ${saved.usd_per_hour:.2f}/h.")
+    if plan.prices_as_of and plan.prices_as_of.isoformat() != saved.prices_as_of:
+        reasons.append(f"Prices are of {plan.prices_as_of} now, planned was with those of {saved.prices_as_of}.")
+    if plan.chosen is not option and plan.chosen is not None:
+        best = plan.chosen.candidate
+        reasons.append(
+            f"{best.count}×{best.sold_as} is the better choice now (${plan.chosen.cost.usd_per_hour:.2f}/h)."
+        )
+    return reasons
+
+
+def _split(option: Option) -> tuple[str, int, int, int]:
+    candidate = option.candidate
+    return candidate.sold_as, candidate.count, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
