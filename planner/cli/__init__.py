@@ -17,12 +17,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("planner.cli.cost", "Compare what the valid configurations of one or several specs cost."),
     "deploy": ("planner.cli.deploy", "Launch the plan, wait until it answers, and prove that it is the planned model."),
     "render": ("planner.cli.render", "Write the deployable app and what it needs; launch nothing."),
-    "diff": ("planner.cli.diff", "Compare what runs with what SPEC would launch, field by field, and in dollars per hour."),
-    "status": ("planner.cli.status", "Show what runs: state, version, GPUs, containers, dollars per hour, and what the plan said."),
+    "diff": ("planner.cli.diff", "Compare what runs with what SPEC would launch, field by field and in dollars."),
+    "status": ("planner.cli.status", "Show what runs: state, version, GPUs, containers, dollars per hour, the plan."),
     "logs": ("planner.cli.logs", "Print the log of what runs."),
-    "rollback": ("planner.cli.rollback", "Make an earlier version the current one; without VERSION, the last other plan that answered as planned."),
+    "rollback": ("planner.cli.rollback", "Make an earlier version the current one."),
     "stop": ("planner.cli.stop", "End the app and its containers, and prove that nothing is left."),
-    "client": ("planner.cli.client", "Print ready-made calls of the endpoint: curl and the OpenAI SDK, with the headers it asks for."),
+    "client": ("planner.cli.client", "Print ready-made calls of the endpoint: curl and the OpenAI SDK."),
 }
 
 

@@ -14,7 +14,7 @@ from planner.cli.options import OFFLINE, SET
 @TARGET
 @OFFLINE
 def client(spec: str, *, overrides: tuple[str, ...], target: str | None, offline: bool) -> None:
-    """Print ready-made calls of the endpoint: curl and the OpenAI SDK, with the headers it asks for."""
+    """Print ready-made calls of the endpoint: curl and the OpenAI SDK."""
     from planner.explain.client import client_snippets
     from planner.targets import ANSWER_S, find_target
 

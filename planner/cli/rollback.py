@@ -38,7 +38,10 @@ def rollback(
     yes: bool,
     break_lock: bool,
 ) -> None:
-    """Make an earlier version the current one; without VERSION, the last other plan that answered as planned."""
+    """Make an earlier version the current one.
+
+    Without VERSION: the newest version with another plan that answered as planned.
+    """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.deployment.undo import bring_back

@@ -22,7 +22,7 @@ HEALTH_S = 10.0
 @TARGET
 @JSON
 def status(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: bool) -> None:
-    """Show what runs: state, version, GPUs, containers, dollars per hour, and what the plan said."""
+    """Show what runs: state, version, GPUs, containers, dollars per hour, the plan."""
     from planner.cli.paint import paint
     from planner.explain.deployment import explain_status, running_document
     from planner.targets import ANSWER_S, find_target
