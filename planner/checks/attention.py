@@ -1,0 +1,50 @@
+"""attention_backend: whether vLLM finds an attention backend for every kind of layer on this GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.checks.refusal import Refusal
+from planner.memory.attention import attention_of, choose_backend, late_refusal
+from planner.memory.cache_layers import cache_layers
+from planner.memory.kv_settings import kv_settings
+
+if TYPE_CHECKING:
+    from planner.candidates import Candidate
+    from planner.engine import EngineConfig
+    from planner.memory.attention import Attention, Choice
+    from planner.model.facts import ModelFacts
+
+CODE = "attention_backend"
+
+
+def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """vllm/platforms/cuda.py get_attn_backend_cls, and what the backend raises once it is chosen."""
+    settings = kv_settings(candidate.gpu, engine, candidate.tensor_parallel_size)
+    for cache, _ in cache_layers(facts):
+        if cache.kind in {"mamba", "none"}:
+            continue
+        attention = attention_of(cache, facts, settings)
+        choice = choose_backend(attention)
+        if choice.backend is None:
+            return Refusal(CODE, _none_found(candidate, attention, choice))
+        if reason := late_refusal(choice.backend, attention):
+            return Refusal(CODE, f"{reason}: {_remedy(engine)}", _needed(attention), attention.capability)
+    return None
+
+
+def _none_found(candidate: Candidate, attention: Attention, choice: Choice) -> str:
+    """vLLM's own sentence, shortened to each backend's first reason."""
+    reasons = ", ".join(f"{name}: {reason}" for name, reason in choice.reasons)
+    return (
+        f"No valid attention backend found for {candidate.sold_as} with head_size {attention.head_size}, "
+        f"dtype {attention.dtype} and kv_cache_dtype {attention.kv_cache_dtype}. {reasons}."
+    )
+
+
+def _remedy(engine: EngineConfig) -> str:
+    return f"set engine.kv_cache_dtype: auto, or choose a GPU with FP8 ({engine.kv_cache_dtype} was asked for)."
+
+
+def _needed(attention: Attention) -> int | None:
+    return 89 if attention.quantized else None

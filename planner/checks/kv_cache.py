@@ -1,0 +1,42 @@
+"""kv_cache: whether the KV cache holds one request of max_model_len, as vLLM asks at start-up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.checks.refusal import Refusal
+from planner.engine import V0_33
+from planner.memory.kv_cache import needed_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from planner.engine import EngineConfig
+    from planner.memory.kv_cache import KvLayout
+
+CODE = "kv_cache"
+GIB = 2**30
+
+
+def check_kv_cache(
+    layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int, longest: int
+) -> Refusal | None:
+    """_check_enough_kv_cache_memory on every stage; ``longest`` is the longest context that would fit (0: none)."""
+    for layout, available in zip(layouts, available_bytes, strict=True):
+        if layout.ungroupable:
+            return Refusal("engine_support", f"vLLM cannot lay out this model's KV cache: {layout.ungroupable}.")
+        needed = needed_bytes(layout, engine, pp)
+        if not layout.attention_free and (available <= 0 or needed > available):
+            return Refusal(CODE, _reason(needed, available, engine, longest), needed, available)
+    return None
+
+
+def _reason(needed: int, available: int, engine: EngineConfig, longest: int) -> str:
+    if available <= 0:
+        return "No available memory for the cache blocks: nothing is left after weights and activations."
+    held_back = " (one block is held back)" if engine.rules >= V0_33 else ""
+    fits = f" The longest context that fits is {longest:,} tokens." if longest else " No context fits."
+    return (
+        f"To serve at least one request with max_model_len {engine.max_model_len:,}, {needed / GIB:.2f} GiB KV cache "
+        f"is needed{held_back}, which is larger than the available {available / GIB:.2f} GiB.{fits}"
+    )
