@@ -52,12 +52,13 @@ def block_sizes(facts: ModelFacts, settings: KvSettings) -> BlockSizes:
 def _backends(caches: Sequence[Cache], facts: ModelFacts, settings: KvSettings) -> list[AttentionBackend]:
     """The different backends of the attention layers, in layer order."""
     found = []
+    widest = max((cache.head_size for cache in caches), default=0)  # ModelArchitectureConfig.from_layers
     for cache in caches:
         if cache.sparse:
             found.append(INDEXER)
         attention = attention_of(cache, facts, settings)
         if backend := choose_backend(attention).backend:
-            found.append(kernels_for(backend, replace(attention, head_size=facts.head_dim, head_size_v=facts.head_dim)))
+            found.append(kernels_for(backend, replace(attention, head_size=widest, head_size_v=widest)))
     return list(dict.fromkeys(found))
 
 
