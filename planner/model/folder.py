@@ -1,0 +1,112 @@
+"""A local folder as a Checkpoint: config.json, what stands beside it, and the headers of its safetensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import ModelError
+from planner.model.headers import LENGTH_BYTES, header_length, parse_header, total_bytes
+from planner.model.identity import Checkpoint, Source, TensorInfo
+from planner.model.json_files import (
+    CONFIG,
+    HF_QUANT_CONFIG,
+    INDEX,
+    MOST_CONFIG_BYTES,
+    MOST_INDEX_BYTES,
+    SINGLE,
+    TOKENIZER_CONFIG,
+    index_total_bytes,
+    model_max_length,
+    parse_json,
+    shard_names,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_folder(
+    folder: Path, repo: str, revision: str | None = None, source: Source = "path", *, whole: bool = True
+) -> Checkpoint:
+    """What a folder says of a model. Weights may be absent; with ``whole`` a part of them may not.
+
+    Raises ModelError (exit 6) for a folder without config.json and for malformed files.
+    """
+    if not folder.is_dir():
+        what = "a file; name its folder" if folder.exists() else "no such folder"
+        raise ModelError(f"model.path: {folder}: {what}. Type the folder that holds config.json, relative to the spec.")
+    config = _read_json(folder / CONFIG)
+    if config is None:
+        raise ModelError(
+            f"model.path: {folder}: no config.json in it. Type the folder that holds it, "
+            f"or fetch it: hf download {repo} config.json --local-dir {folder}"
+        )
+    tensors, checkpoint_bytes = _weights(folder, whole)
+    tokenizer = _read_json(folder / TOKENIZER_CONFIG) or {}
+    return Checkpoint(
+        repo=repo,
+        source=source,
+        config=config,
+        revision=revision,
+        hf_quant_config=_read_json(folder / HF_QUANT_CONFIG),
+        tokenizer_model_max_length=model_max_length(tokenizer),
+        tensors=tensors,
+        checkpoint_bytes=checkpoint_bytes,
+    )
+
+
+def read_header(path: Path) -> tuple[TensorInfo, ...]:
+    """The tensors of one safetensors file; nothing past its header is read."""
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            start = file.read(LENGTH_BYTES)
+            if start.startswith(b"version "):
+                raise ModelError(f"{path}: a git-lfs pointer, not the file. Run `git lfs pull` in its folder.")
+            return parse_header(file.read(header_length(start, size, str(path))), size, str(path))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}). Type a folder that you may read.") from error
+
+
+def _weights(folder: Path, whole: bool) -> tuple[tuple[TensorInfo, ...] | None, int | None]:
+    """Tensors and their bytes: from the files, else the bytes that the index claims, else nothing."""
+    index = _read_json(folder / INDEX, MOST_INDEX_BYTES)
+    if index is None:
+        names = [SINGLE] if (folder / SINGLE).is_file() else sorted(path.name for path in folder.glob("*.safetensors"))
+    else:
+        names = list(shard_names(index, str(folder / INDEX)))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if whole and missing and len(missing) < len(names):
+        raise ModelError(
+            f"{folder}: {len(missing)} of the {len(names)} files that {INDEX} names are missing, "
+            f"such as {missing[0]}. Finish the download, or leave only config.json and the index."
+        )
+    if missing or not names:
+        return None, index_total_bytes(index) if index else None
+    tensors = tuple(tensor for name in names for tensor in read_header(folder / name))
+    _check_unique(tensors, folder)
+    return tensors, total_bytes(tensors)
+
+
+def _check_unique(tensors: tuple[TensorInfo, ...], folder: Path) -> None:
+    seen: set[str] = set()
+    for tensor in tensors:
+        if tensor.name in seen:
+            raise ModelError(
+                f"{folder}: two safetensors files hold {tensor.name}. Keep the files of one checkpoint only."
+            )
+        seen.add(tensor.name)
+
+
+def _read_json(path: Path, most_bytes: int = MOST_CONFIG_BYTES) -> dict[str, Any] | None:
+    """A JSON file's mapping, None where there is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most_bytes + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}). Type a folder that you may read.") from error
+    if len(data) > most_bytes:
+        raise ModelError(f"{path}: larger than {most_bytes // 2**20} MiB, so not a model's file.")
+    return parse_json(data, str(path))

@@ -1,0 +1,126 @@
+"""Safetensors headers: bytes to tensors, refusing every header that contradicts itself or its file.
+
+Format: 8 bytes little-endian length, then so many bytes of JSON: name -> {dtype, shape, data_offsets}, then the data
+(safetensors' README; its limits are those of safetensors/src/tensor.rs).
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import ModelError
+from planner.model.identity import TensorInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LENGTH_BYTES = 8
+MOST_HEADER_BYTES = 100_000_000  # safetensors/src/tensor.rs MAX_HEADER_SIZE
+
+DTYPE_BITS = {
+    "BOOL": 8,
+    "F4": 4,
+    "F6_E2M3": 6,
+    "F6_E3M2": 6,
+    "U8": 8,
+    "I8": 8,
+    "F8_E5M2": 8,
+    "F8_E4M3": 8,
+    "F8_E5M2FNUZ": 8,
+    "F8_E4M3FNUZ": 8,
+    "F8_E8M0": 8,
+    "I16": 16,
+    "U16": 16,
+    "F16": 16,
+    "BF16": 16,
+    "I32": 32,
+    "U32": 32,
+    "F32": 32,
+    "C64": 64,
+    "F64": 64,
+    "I64": 64,
+    "U64": 64,
+}
+
+
+def header_length(start: bytes, file_bytes: int | None, where: str) -> int:
+    """The length of the JSON part from a file's first bytes. Raises ModelError for one that cannot be."""
+    if len(start) < LENGTH_BYTES:
+        raise _malformed(where, f"the file ends after {len(start)} bytes, before its header")
+    length = int.from_bytes(start[:LENGTH_BYTES], "little")
+    if length > MOST_HEADER_BYTES:
+        raise _malformed(where, f"its header claims {length:,} bytes; safetensors allow {MOST_HEADER_BYTES:,}")
+    if file_bytes is not None and LENGTH_BYTES + length > file_bytes:
+        raise _malformed(where, f"its header claims {length:,} bytes, but the file has {file_bytes:,}")
+    return length
+
+
+def parse_header(text: bytes, file_bytes: int | None, where: str) -> tuple[TensorInfo, ...]:
+    """The tensors that a header's JSON describes. ``file_bytes``: the whole file's size where it is known.
+
+    Raises ModelError where sizes, offsets and shapes do not agree.
+    """
+    spans = []
+    tensors = []
+    for name, entry in _entries(text, where).items():
+        if name == "__metadata__":
+            continue
+        tensor, begin = _tensor(name, entry, where)
+        spans.append((begin, begin + tensor.nbytes, name))
+        tensors.append(tensor)
+    end = _check_spans(spans, where)
+    start = LENGTH_BYTES + len(text)
+    if file_bytes is not None and start + end != file_bytes:
+        raise _malformed(where, f"its tensors end at byte {start + end:,}, but the file has {file_bytes:,}")
+    return tuple(tensors)
+
+
+def total_bytes(tensors: Iterable[TensorInfo]) -> int:
+    """Bytes of the tensors, without headers."""
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+def _entries(text: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(where, f"its header is not JSON ({type(error).__name__})") from error
+    if not isinstance(entries, dict):
+        raise _malformed(where, "its header is no mapping")
+    return entries
+
+
+def _tensor(name: str, entry: Any, where: str) -> tuple[TensorInfo, int]:
+    """One entry and the offset at which its data begin."""
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if _are_sizes(shape):
+            if dtype not in DTYPE_BITS:
+                raise _malformed(where, f"{name} has the unknown dtype {dtype!r}")
+            bits = prod(shape) * DTYPE_BITS[dtype]
+            if begin < 0 or bits % 8 or end - begin != bits // 8:
+                raise _malformed(
+                    where, f"{name} is {dtype} {shape}, {bits / 8:,.0f} bytes, but its offsets span {end - begin:,}"
+                )
+            return TensorInfo(name, dtype, tuple(shape), end - begin), begin
+    raise _malformed(where, f"the entry of {name} lacks a dtype, a shape or two data_offsets")
+
+
+def _are_sizes(shape: list[Any]) -> bool:
+    return all(type(size) is int and size >= 0 for size in shape)
+
+
+def _check_spans(spans: list[tuple[int, int, str]], where: str) -> int:
+    """The end of the data, which tensors must fill without hole or overlap."""
+    filled = 0
+    for begin, end, name in sorted(spans):
+        if begin != filled:
+            word = "overlaps the tensor before it" if begin < filled else "leaves a hole before it"
+            raise _malformed(where, f"{name} begins at byte {begin:,} of the data and {word}, which ends at {filled:,}")
+        filled = end
+    return filled
+
+
+def _malformed(where: str, what: str) -> ModelError:
+    return ModelError(f"{where}: not a usable safetensors file: {what}. Download the file again.")

@@ -1,0 +1,94 @@
+"""Hub cache: what the hub said of a commit never changes, so it is kept as one file per commit and asked for once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from planner.catalog.folders import cache_folder
+from planner.model.identity import Checkpoint, TensorInfo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1  # of the files below; another number is read as nothing
+FIELDS = ("config", "hf_quant_config", "tokenizer_model_max_length", "checkpoint_bytes", "gated")
+
+
+def load_cached(repo: str, commit: str) -> Checkpoint | None:
+    """What the hub said of this commit, if it was asked before."""
+    row = _read(_folder(repo) / f"{commit}.json")
+    if not row or row.get("repo") != repo or not isinstance(row.get("config"), dict):
+        return None
+    try:
+        return Checkpoint(
+            repo=repo,
+            source="hub",
+            revision=commit,
+            tensors=_tensors(row["tensors"]),
+            **{field: row[field] for field in FIELDS},
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def save_cached(checkpoint: Checkpoint) -> None:
+    """Keep what was read of a commit; a cache that cannot be written is no failure."""
+    row = {field: getattr(checkpoint, field) for field in FIELDS}
+    row |= {"format": FORMAT, "repo": checkpoint.repo, "tensors": _rows(checkpoint.tensors)}
+    _write(_folder(checkpoint.repo) / f"{checkpoint.revision}.json", row)
+
+
+def load_commit(repo: str, revision: str) -> str | None:
+    """The commit that a branch or tag stood for when the hub was last asked."""
+    commit = (_read(_folder(repo) / "revisions.json") or {}).get(revision)
+    return commit if isinstance(commit, str) else None
+
+
+def save_commit(repo: str, revision: str, commit: str) -> None:
+    """Remember what a branch or tag stands for, for use without network."""
+    path = _folder(repo) / "revisions.json"
+    known = _read(path) or {}
+    if known.get(revision) != commit:
+        _write(path, {**known, "format": FORMAT, revision: commit})
+
+
+def with_gated(checkpoint: Checkpoint, gated: bool) -> Checkpoint:
+    """The same facts under the hub's newest word on gating, which is no property of the commit."""
+    return checkpoint if checkpoint.gated == gated else replace(checkpoint, gated=gated)
+
+
+def _folder(repo: str) -> Path:
+    return cache_folder() / "hub" / repo.replace("/", "--")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        row = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and row.get("format") == FORMAT else None
+
+
+def _write(path: Path, row: dict[str, Any]) -> None:
+    """Whole or not at all: other processes may be reading."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(row, file, separators=(",", ":"))
+        os.replace(temporary, path)
+
+
+def _rows(tensors: tuple[TensorInfo, ...] | None) -> list[Any] | None:
+    return None if tensors is None else [[one.name, one.dtype, one.shape, one.nbytes] for one in tensors]
+
+
+def _tensors(rows: list[Any] | None) -> tuple[TensorInfo, ...] | None:
+    if rows is None:
+        return None
+    return tuple(TensorInfo(name, dtype, tuple(shape), nbytes) for name, dtype, shape, nbytes in rows)
