@@ -17,6 +17,7 @@ HUGGINGFACE_HUB_VERSION = "2.4.0"  # in the download image; its metadata and err
 DOWNLOAD_BYTES_PER_S = 50_000_000  # the slowest rate from the hub that is waited for
 DOWNLOAD_BASE_S = 1_800
 LONGEST_FUNCTION_S = 86_400  # Modal ends a function call after a day
+PARTS = "parts"  # templates that several targets include
 NAME_LIMIT = 63
 TAG_VALUE_LIMIT = 63
 
@@ -34,7 +35,7 @@ def render_release(release: Release) -> dict[str, str]:
 
     folder = template_folder() / release.target
     environment = jinja2.Environment(  # noqa: S701 - Python source, not HTML: values pass the literal filter
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader([folder, template_folder() / PARTS]),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

@@ -112,14 +112,15 @@ def _prove(target: Target, release: Release, running: Running, say: Say, deadlin
     if running.url is None:
         raise VerifyError(f"{release.name}: the provider gives no URL for it.")
     headers = auth_headers()
-    gpus = prove_gpus(running.gpus, release)
-    _hold([gpus] if running.gpus or release.target == "modal" else [], release)
+    on_cpu = release.target == "local" and not running.gpus
+    proofs = [] if on_cpu else [prove_gpus(running.gpus, release)]
+    _hold(proofs, release)
     log = target.open_log(running)
     try:
         cards = wait_until_ready(running.url, headers, release, LogWatch(log), say, deadline)
     finally:
         log.close()
-    proofs = [gpus, *prove_model(cards, release, target.root(release))]
+    proofs += prove_model(cards, release, target.root(release))
     _hold(proofs, release)
     try:
         proofs.append(prove_completion(running.url, headers, release))

@@ -1,0 +1,204 @@
+"""The local target: the same plan served by `vllm serve` on this machine, on its GPUs or (a toy model) on CPU."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.deployment.access import API_KEY
+from planner.deployment.running import Progress, Recorded, Running, Survey
+from planner.errors import LaunchError
+from planner.release import PORT
+from planner.targets import ANSWER_S, local_process, local_store
+from planner.targets.local_log import LocalLog, log_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from planner.release import Release
+    from planner.targets import Say
+
+__all__ = ["log_lines"]
+PROGRESS = re.compile(r"gpuplan: weights: (\d+) of (\d+) bytes")
+SNAPSHOT = re.compile(r"gpuplan: weights: snapshot \S+@([0-9a-f]{40})")
+CPU_KV_CACHE_GIB = "1"  # VLLM_CPU_KVCACHE_SPACE where the environment does not say: enough for a toy
+
+
+def survey(release: Release, timeout_s: float = ANSWER_S) -> Survey:
+    """vLLM, GPUs, key and what runs."""
+    found = local_process.nvidia_gpus()
+    problems = []
+    if shutil.which("vllm") is None:
+        problems.append("local: there is no `vllm` on the PATH. Install it: pip install 'gpuplan[local]'")
+    if found and len(found) < release.gpu_count:
+        problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has {len(found)}.")
+    if not found and release.gpu_count > 1:
+        problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has no GPU.")
+    if release.secret_api_key and not os.environ.get(API_KEY):
+        problems.append(f"secrets.api_key: set {API_KEY} in the environment; the engine asks for it.")
+    if release.local_path and not Path(release.local_path).is_dir():
+        problems.append(f"model.path: {release.local_path} is not a folder.")
+    warnings = () if found else ("This machine shows no GPU: the model runs on CPU, slowly.",)
+    running = observe(release.name, release.environment, timeout_s)
+    return Survey(running, _weights_present(release), tuple(problems), warnings)
+
+
+def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> Running | None:  # noqa: ARG001 - the protocol's
+    """The version that was started last; "dead" where its process has ended by itself."""
+    current = local_store.read_current(name)
+    if current is None:
+        return None
+    alive = local_process.start_time(current.pid) == current.started_at
+    recorded = local_store.read_records(name).get(current.version)
+    return Running(
+        name=name,
+        environment=environment,
+        version=current.version,
+        state="running" if alive else "dead",
+        url=f"http://127.0.0.1:{current.port}",
+        gpus=current.gpus,
+        deployed_at=current.deployed_at,
+        release=recorded.release if recorded else None,
+        provider_id=str(current.pid),
+    )
+
+
+@contextmanager
+def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:  # noqa: ARG001 - the protocol's
+    """A lock of the file system: it ends with its holder."""
+    path = local_store.app_folder(name) / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LaunchError(f"{name}: another deploy of it runs on this machine. Nothing was changed.") from None
+        yield
+
+
+def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
+    """Download into this machine's cache; nothing where the spec names a folder."""
+    if release.local_path:
+        return None
+    commit = None
+    try:
+        for line in local_process.run(folder, ["download"], timeout_s):
+            if progress := PROGRESS.search(line):
+                done, total = (int(number) / 1e9 for number in progress.groups())
+                say(Progress("weights", f"{done:.1f} of {total:.1f} GB", transient=True))
+            elif found := SNAPSHOT.search(line):
+                commit = found.group(1)
+    except TimeoutError:
+        raise LaunchError(f"{release.name}: weights: not done after {timeout_s:g} s.") from None
+    except RuntimeError as error:
+        raise LaunchError(f"{release.name}: weights: {error}") from None
+    if commit is None:
+        raise LaunchError(f"{release.name}: weights: the download ended without naming the commit it fetched.")
+    return commit
+
+
+def launch(release: Release, folder: Path, say: Say, timeout_s: float) -> None:  # noqa: ARG001 - the protocol's
+    """The version before ends (it holds the GPUs), the new one starts."""
+    version = local_store.add_version(release.name, folder)
+    _end_current(release.name)
+    _start(release.name, version, release)
+    say(Progress("deploy", f"version {version} started on this machine"))
+
+
+def root(release: Release) -> str:
+    """The folder that the spec names, or the one that carries the commit."""
+    return release.local_path or f"{release.repo}@{release.revision}"
+
+
+def remember(running: Running, release: Release, *, proven: bool) -> None:
+    """Record it beside the version's files."""
+    local_store.write_record(running.name, running.version or 0, release, proven=proven)
+
+
+def recorded(name: str, environment: str | None) -> dict[int, Recorded]:  # noqa: ARG001 - the protocol's
+    """What was recorded of the app's versions."""
+    return local_store.read_records(name)
+
+
+def count_containers(running: Running) -> Running:
+    """One process, or none."""
+    return replace(running, containers=int(running.state == "running"))
+
+
+def open_log(running: Running) -> LocalLog:
+    """The log from this version's start on."""
+    return LocalLog(running, lambda: local_process.start_time(int(running.provider_id)) is not None)
+
+
+def rollback(running: Running, version: int, say: Say) -> None:
+    """Start an earlier version's files as a new version."""
+    past = local_store.read_records(running.name).get(version)
+    if past is None or not local_store.version_folder(running.name, version).is_dir():
+        raise LaunchError(f"{running.name}: there is no version {version} to go back to.")
+    again = local_store.add_version(running.name, local_store.version_folder(running.name, version))
+    _end_current(running.name)
+    _start(running.name, again, past.release)
+    say(Progress("undo", f"version {again} started, from version {version}"))
+
+
+def stop(running: Running) -> None:
+    """End the process and its group."""
+    _end_current(running.name)
+    local_store.forget_current(running.name)
+
+
+def left(running: Running, timeout_s: float = ANSWER_S) -> list[str]:  # noqa: ARG001 - the protocol's
+    """Processes of the version that are still there."""
+    pid = int(running.provider_id)
+    return [f"process group {pid}"] if local_process.alive_in_group(pid) else []
+
+
+def _end_current(name: str) -> None:
+    current = local_store.read_current(name)
+    if current is not None and local_process.start_time(current.pid) == current.started_at:
+        local_process.end(current.pid)
+
+
+def _start(name: str, version: int, release: Release) -> None:
+    found = local_process.nvidia_gpus()
+    port = local_process.free_port(PORT)
+    environ = dict(os.environ)
+    if not found:
+        environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
+    log = local_store.log_path(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    pid = local_process.start(local_store.version_folder(name, version), ["serve", "--port", str(port)], log, environ)
+    started_at = None
+    while started_at is None:
+        started_at = local_process.start_time(pid)
+        time.sleep(0 if started_at else 0.01)
+        if started_at is None and not local_process.alive_in_group(pid):
+            raise LaunchError(f"{name}: its process ended at once.")
+    gpus = tuple(_planned_name(gpu, release) for gpu in found[: release.gpu_count])
+    counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
+    current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
+    local_store.write_current(name, current)
+
+
+def _planned_name(device: str, release: Release) -> str:
+    """The plan's name where the device's own name has it ("NVIDIA H100 80GB HBM3" is an H100)."""
+    family = release.gpu.split("-")[0].rstrip("!+").upper()
+    return release.gpu if family in device.upper().replace("-", " ").split() else device
+
+
+def _weights_present(release: Release) -> bool:
+    if release.local_path:
+        return True
+    with suppress(OSError):
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "gpuplan" / "weights" / f"{release.repo}@{release.revision}"
+        return release.revision is not None and (folder / "gpuplan-snapshot.json").is_file()
+    return False

@@ -1,0 +1,146 @@
+"""Processes of the local target: started apart from us, recognised again, ended for certain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+STOP_S = 30.0
+POLL_S = 0.05
+
+
+def start(folder: Path, arguments: list[str], log: Path, environ: Mapping[str, str]) -> int:
+    """Start app.py with its own process group and its output in the log; the process id."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", *arguments],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return process.pid
+
+
+def run(folder: Path, arguments: list[str], timeout_s: float) -> Iterator[str]:
+    """Run app.py to its end and give its lines. Raises TimeoutError, or RuntimeError with the last line."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "app.py", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline, last = time.monotonic() + timeout_s, ""
+    try:
+        for line in process.stdout or ():
+            last = line.strip() or last
+            yield line.rstrip("\n")
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        if process.wait() != 0:
+            raise RuntimeError(last)
+    finally:
+        end_group(process.pid)
+        process.wait()
+
+
+def start_time(pid: int) -> float | None:
+    """When a process began, by the kernel's clock ticks; None where it is not there (or is a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return _start_time_by_ps(pid)
+    return None if fields[0] == "Z" else float(fields[19])
+
+
+def _start_time_by_ps(pid: int) -> float | None:
+    """Where there is no /proc (macOS)."""
+    ps = shutil.which("ps")
+    if ps is None or Path("/proc/self/stat").exists():
+        return None
+    shown = subprocess.run([ps, "-o", "lstart=,stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    text = shown.stdout.strip()
+    if not text or text.split()[-1].startswith("Z"):
+        return None
+    return time.mktime(time.strptime(" ".join(text.split()[:5])))
+
+
+def end_group(pid: int) -> None:
+    """Whatever is left of the group ends now."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def end(pid: int, timeout_s: float = STOP_S) -> None:
+    """Ask the process to stop, wait, then make sure of its whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while start_time(pid) is not None and time.monotonic() < deadline:
+        _reap(pid)
+        time.sleep(POLL_S)
+    end_group(pid)
+    _reap(pid)
+
+
+def alive_in_group(pid: int) -> bool:
+    """Whether a process of the group is still there."""
+    _reap(pid)
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _reap(pid: int) -> None:
+    """A child of ours that has ended would stay as a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port where it is free, else one that the system picks."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise OSError("no free port on 127.0.0.1")
+
+
+def nvidia_gpus() -> list[str]:
+    """Names of this machine's GPUs, by nvidia-smi; empty where there is none."""
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return []
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        shown = subprocess.run(
+            [smi, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=False
+        )
+        if shown.returncode == 0:
+            return [line.strip() for line in shown.stdout.splitlines() if line.strip()]
+    return []
