@@ -16,7 +16,7 @@ def literal(value: Any, used_columns: int = 24, depth: int = 0) -> str:
     if isinstance(value, str):
         return quoted(value)
     if value is None or isinstance(value, bool | int | float):
-        return repr(value)
+        return repr(value).replace("e+", "e")  # 1e300, as ruff writes it
     if isinstance(value, list | tuple):
         brackets = "[]" if isinstance(value, list) else "()"
         items = [literal(item, len(INDENT) * (depth + 1), depth + 1) for item in value]
@@ -27,6 +27,14 @@ def literal(value: Any, used_columns: int = 24, depth: int = 0) -> str:
         ]
         return _laid_out(items, "{}", used_columns, depth)
     raise TypeError(f"no literal for {type(value).__name__}")
+
+
+def assigned(value: Any, name: str) -> str:
+    """The statement ``name = value``; a text that only fits on a line of its own is put in parentheses."""
+    source = literal(value, len(name) + len(" = "))
+    if "\n" not in source and len(name) + len(" = ") + len(source) > WIDTH >= len(INDENT) + len(source):
+        return f"{name} = (\n{INDENT}{source}\n)"
+    return f"{name} = {source}"
 
 
 def quoted(text: str) -> str:
@@ -43,7 +51,7 @@ def _laid_out(items: list[str], brackets: str, used_columns: int, depth: int, *,
     """One line where it fits and nothing inside is broken; else one item a line with a trailing comma."""
     line = brackets[0] + ", ".join(items) + ("," if single else "") + brackets[1]
     nested = brackets != "()" and any(item.endswith((")", "]", "}")) for item in items)
-    if used_columns + len(line) < WIDTH and not nested and "\n" not in line:
+    if used_columns + len(line) <= WIDTH and not nested and "\n" not in line:
         return line
     inner, outer = INDENT * (depth + 1), INDENT * depth
     return brackets[0] + "\n" + "".join(f"{inner}{item},\n" for item in items) + outer + brackets[1]

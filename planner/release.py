@@ -58,6 +58,9 @@ class Release:
     prices_as_of: str | None
     spec_path: str
     spec_sha256: str
+    total_bytes: int | None = None  # planned for one GPU: what CUDA reports, what loading takes, what KV is left
+    model_loading_bytes: int | None = None
+    available_kv_bytes: int | None = None
     local_path: str | None = None  # model.path, for a target on this machine
     expires_at: str | None = None  # ISO 8601, UTC: the app stops itself
 
@@ -74,7 +77,18 @@ class Release:
         return "plan-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-NOT_IDENTITY = frozenset({"usd_per_hour", "prices_as_of", "spec_path", "spec_sha256", "weights_bytes"})
+NOT_IDENTITY = frozenset(
+    {
+        "usd_per_hour",
+        "prices_as_of",
+        "spec_path",
+        "spec_sha256",
+        "weights_bytes",
+        "total_bytes",
+        "model_loading_bytes",
+        "available_kv_bytes",
+    }
+)
 
 
 def make_release(
@@ -120,6 +134,9 @@ def make_release(
         prices_as_of=_iso(plan.prices_as_of),
         spec_path=spec_path,
         spec_sha256=spec_sha256(spec),
+        total_bytes=option.memory.total_bytes,
+        model_loading_bytes=option.memory.model_loading_bytes,
+        available_kv_bytes=option.memory.available_kv_bytes,
         local_path=local_path,
         expires_at=expires_at,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from planner import __version__
-from planner.literal import literal
+from planner.literal import assigned, literal
 from planner.release import PORT, Release, make_release
 from planner.templates import template_folder
 
@@ -41,6 +41,7 @@ def render_release(release: Release) -> dict[str, str]:
         trim_blocks=True,
     )
     environment.filters["literal"] = literal
+    environment.filters["assigned"] = assigned
     values = template_values(release)
     return {
         path.name.removesuffix(".j2"): environment.get_template(path.name).render(values)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from planner.explain.figures import gib
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,6 +26,7 @@ PHASE_MARKS = (
     ("Graph capturing finished", "graphs"),
     ("Application startup complete", "ready"),
 )
+MEASURED = (r"Model loading took [\d.]+ GiB", r"Available KV cache memory: -?[\d.]+ GiB")
 DEAD_MARKS = ("gpuplan: engine: died", "gpuplan: engine: not ready", "gpuplan: weights: no checked", "not the planned")
 
 
@@ -38,13 +41,13 @@ class Failure:
 FAILURES = (
     Failure(
         r"(?:torch\.)?(?:cuda\.)?OutOfMemoryError|CUDA out of memory",
-        "out of memory while starting. Planned was {gpu} with {flags}; the engine log says: {line} "
-        "Try gpu_memory_utilization lower, max_num_seqs or max_model_len smaller.",
+        "out of memory while starting: {line} Planned was {gpu} with {flags}, per GPU {planned}; "
+        "the engine measured {measured}. Try gpu_memory_utilization lower, max_num_seqs or max_model_len smaller.",
     ),
     Failure(
         r"No available memory for the cache blocks",
-        "nothing is left for the KV cache. Planned was {gpu} with {flags}. "
-        "Try more GPUs, model.quantization: fp8, or gpu_memory_utilization higher.",
+        "nothing is left for the KV cache. Planned was {gpu} with {flags}, per GPU {planned}; "
+        "the engine measured {measured}. Try more GPUs, model.quantization: fp8, or gpu_memory_utilization higher.",
     ),
     Failure(
         r"To serve at least one request with the models's max seq len|larger than the available KV cache memory",
@@ -100,6 +103,8 @@ def explain_failure(lines: Sequence[str], release: Release) -> str | None:
                     line=line.strip()[-300:],
                     gpu=f"{release.gpu_count}×{release.gpu}",
                     flags=_memory_flags(release),
+                    planned=_planned_memory(release),
+                    measured=_measured_memory(lines),
                     max_model_len=release.max_model_len,
                     engine_version=release.engine_version,
                 )
@@ -109,3 +114,20 @@ def explain_failure(lines: Sequence[str], release: Release) -> str | None:
 def _memory_flags(release: Release) -> str:
     wanted = ("--max-model-len", "--max-num-seqs", "--gpu-memory-utilization")
     return " ".join(" ".join(arg) for arg in release.engine_args if arg[0] in wanted)
+
+
+def _planned_memory(release: Release) -> str:
+    figures = {
+        "weights": release.model_loading_bytes,
+        "for the KV cache": release.available_kv_bytes,
+        "in all": release.total_bytes,
+    }
+    return (
+        ", ".join(f"{gib(nbytes)} {what}" for what, nbytes in figures.items() if nbytes is not None) or "nothing known"
+    )
+
+
+def _measured_memory(lines: Sequence[str]) -> str:
+    """What the engine itself logged before it died (gpu_model_runner.py load_model, gpu_worker.py)."""
+    found = [match.group(0) for pattern in MEASURED for line in lines if (match := re.search(pattern, line))]
+    return ", ".join(dict.fromkeys(found)) or "nothing before it died"

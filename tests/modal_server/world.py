@@ -118,6 +118,17 @@ class World:
             digits = ALPHABET[digit] + digits
         return f"{prefix}-{digits}"
 
+    def reset(self) -> None:
+        """Forget everything but where the server is; containers end."""
+        self.containers.stop_all()
+        with self.lock:
+            for kept in (self.secrets, self.container_env, self.faults, self.requests, self.unknown, self.apps):
+                kept.clear()
+            for kept in (self.functions, self.volumes, self.dicts, self.dict_entries, self.calls, self.logs):
+                kept.clear()
+            self.first_code.clear()
+            self.stale_code = False
+
     def deployed(self, name: str) -> App | None:
         """The app that is deployed under this name."""
         named = [app for app in self.apps.values() if app.name == name and app.state == api_pb2.APP_STATE_DEPLOYED]
