@@ -160,7 +160,13 @@ def _download_headers(repo: str, commit: str, names: tuple[str, ...], deadline: 
 def _weight_files(repo: str, resolved: Resolved, deadline: float) -> tuple[str, ...]:
     index = _download_json(repo, resolved, INDEX, deadline, MOST_INDEX_BYTES)
     if index is not None:
-        return shard_names(index, f"{repo}@{resolved.commit[:12]}/{INDEX}")
+        names = shard_names(index, where := f"{repo}@{resolved.commit[:12]}/{INDEX}")
+        if absent := [name for name in names if resolved.files is not None and name not in resolved.files]:
+            raise ModelError(
+                f"{where} names {absent[0]}, which is not there. "
+                "Type a commit whose upload is complete as model.revision."
+            )
+        return names
     if resolved.files is None:
         return (SINGLE,)
     if SINGLE in resolved.files:

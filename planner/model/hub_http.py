@@ -120,7 +120,6 @@ def explained(error: Exception, repo: str, revision: str, name: str | None = Non
     from huggingface_hub import errors
 
     transport = next(base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-    what = f"{name} of {repo}" if name else repo
     if isinstance(error, errors.GatedRepoError):
         return gated(repo)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -129,25 +128,25 @@ def explained(error: Exception, repo: str, revision: str, name: str | None = Non
             f"Type main, or one of those at {WEB}/{repo}/commits/main."
         )
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
-        return _refused(error.response.status_code, repo, what, error)
+        return _refused(error.response.status_code, repo, name, error)
     if isinstance(error, (transport, OSError, TimeoutError)):
         return HubUnreachableError(f"{endpoint()} gave no answer{f' for {name}' if name else ''} ({_short(error)})")
     return error
 
 
-def _refused(status: int, repo: str, what: str, error: Exception) -> ModelError:
+def _refused(status: int, repo: str, name: str | None, error: Exception) -> ModelError:
     from huggingface_hub import errors
 
     if status == NOT_FOUND and not isinstance(error, errors.RepositoryNotFoundError):
-        return AbsentError(f"{what}: not on the hub (404).")
+        return AbsentError(f"model.repo: {repo}: {name or 'it'} is not on the hub (404).")
     if status == FORBIDDEN:
         return gated(repo)
     if status in {UNAUTHORIZED, NOT_FOUND}:
         return AbsentError(
             f"model.repo: {repo}: not on the hub, or private ({status}). Check the spelling at {WEB}/{repo}; "
-            "if it is private, or your token has expired, log in: hf auth login"
+            "if it is private, or your token has expired, run `hf auth login`."
         )
-    return HubUnreachableError(f"{endpoint()} answered {status}, for {what}")
+    return HubUnreachableError(f"{endpoint()} answered {status}{f' for {name}' if name else ''}")
 
 
 def gated(repo: str) -> GatedError:
