@@ -84,7 +84,7 @@ def total_bytes(tensors: Iterable[TensorInfo]) -> int:
 
 def _entries(text: bytes, where: str) -> Mapping[str, Any]:
     try:
-        entries = json.loads(text)
+        entries = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise _malformed(where, f"its header is not JSON ({type(error).__name__})") from error
     if not isinstance(entries, dict):

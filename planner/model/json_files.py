@@ -24,7 +24,7 @@ LONGEST_TOKENS = 2**31  # tokenizers without a limit write 10^30
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
     """A file's mapping. Raises ModelError that says where the file breaks off."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ModelError(f"{where}: not UTF-8 at byte {error.start}. Download the file again.") from error
     except json.JSONDecodeError as error:
