@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,18 @@ def day() -> Kind:
             return None
 
     return Kind(read, {"type": "string", "format": "date"}, "a date")
+
+
+def commit() -> Kind:
+    """A commit of the hub; it has the shape of some services' keys, so it is no ``text``."""
+
+    def read(node: Node, key: str, problems: Problems) -> str | None:
+        if isinstance(node.value, str) and re.fullmatch(r"[0-9a-f]{40}", node.value):
+            return node.value
+        problems.add(node.place, key, f"{shown(node)} is not a 40-hex commit; type one, or leave the key out")
+        return None
+
+    return Kind(read, {"type": "string", "pattern": "^[0-9a-f]{40}$"}, "a 40-hex commit")
 
 
 def dollars() -> Kind:
@@ -142,7 +155,7 @@ KINDS: dict[str, dict[str, Kind]] = {
     },
     "models": {
         "repo": text(REPO, "org/name", "acme/chat-7b"),
-        "revision": or_null(text(r"[0-9a-f]{40}", "a 40-hex commit", "0" * 40)),
+        "revision": or_null(commit()),
         "gated": flag(),
         "source": LINE,
         "hub_parameters": or_null(whole(1, 10**14, 7_000_000_000)),
