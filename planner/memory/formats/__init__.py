@@ -1,19 +1,28 @@
 """Bytes of one module on tensor-parallel rank 0 after vLLM's process_weights_after_loading, format by format.
 
-Each function returns the storages of the module, in bytes, unrounded: the allocator rounds each up to 512.
+Each function returns the storages of the module, in bytes, unrounded: the allocator rounds each up to 512. Counted is
+what stays with the module. Not counted: lock buffers of Marlin (0.25.0 keeps one of 4 bytes per streaming
+multiprocessor with each layer), and Humming, which 0.33.0 prefers to Marlin on Hopper where it is installed and which
+pads to tiles of 256 × 128.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.errors import ModelError
-from planner.memory.formats.shard import expert_shard, linear_shard
+from planner.memory.formats.float4 import float4_linear, mxfp4_experts, nvfp4_experts
+from planner.memory.formats.float8 import float8_experts, float8_linear
+from planner.memory.formats.integer import int8_experts, int8_linear, packed_experts, packed_linear
+from planner.memory.formats.place import place_of
+from planner.memory.formats.shard import LinearShard, expert_shard, linear_shard
 from planner.memory.formats.unquantized import unquantized_experts, unquantized_linear
+from planner.model.facts import ITEMSIZE_BYTES
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
+    from planner.memory.formats.place import Place
+    from planner.memory.formats.shard import ExpertShard
     from planner.model.facts import Experts, Linear
     from planner.model.quantization import Scheme
 
@@ -22,19 +31,54 @@ def linear_tensors(
     linear: Linear, scheme: Scheme | None, dtype: str, gpu: Gpu, engine: EngineConfig, tp: int
 ) -> tuple[int, ...]:
     """Storages of one linear layer on rank 0, biases included; ``dtype``: of what is not quantized."""
-    del gpu, engine
     shard = linear_shard(linear, tp)
     if scheme is None:
         return unquantized_linear(shard, linear.dtype or dtype)
-    raise ModelError(f"quantization: {scheme.method} is not understood.")
+    storages = shard_tensors(shard, scheme, place_of(gpu, engine, dtype))
+    if not linear.absorbed:
+        return storages
+    # MLA keeps W_UV and W_UK_T, cut from the dequantized kv_b_proj, beside a quantized weight
+    # (layers/attention/mla_attention.py MLAAttention.process_weights_after_loading).
+    return (*storages, *absorbed_copies(shard, dtype))
+
+
+def shard_tensors(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """Storages of one quantized shard: linear layers, and heads that the checkpoint quantizes."""
+    if scheme.storage in ("fp8", "mxfp8"):
+        return float8_linear(shard, scheme, place)
+    if scheme.storage in ("nvfp4", "mxfp4"):
+        return float4_linear(shard, scheme, place)
+    return int8_linear(shard, scheme, place) if scheme.storage == "int8" else packed_linear(shard, scheme, place)
+
+
+def absorbed_copies(shard: LinearShard, dtype: str) -> tuple[int, ...]:
+    """W_UV and W_UK_T: together the elements of kv_b_proj, in the model's dtype."""
+    return (shard.out_features * shard.in_features * ITEMSIZE_BYTES[dtype],)
 
 
 def expert_tensors(
     experts: Experts, scheme: Scheme | None, dtype: str, gpu: Gpu, engine: EngineConfig, tp: int, ep_size: int
 ) -> tuple[int, ...]:
     """Storages of one layer's routed experts on rank 0. ``ep_size``: ranks that share the experts, 1 without."""
-    del gpu, engine
     shard = expert_shard(experts, tp, ep_size)
     if scheme is None:
         return unquantized_experts(shard, dtype)
-    raise ModelError(f"quantization: {scheme.method} is not understood.")
+    return _quantized_experts(shard, scheme, place_of(gpu, engine, dtype))
+
+
+def _quantized_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    if scheme.storage in ("fp8", "mxfp8"):
+        return float8_experts(shard, scheme, place)
+    if scheme.storage == "nvfp4":
+        return nvfp4_experts(shard, scheme, place)
+    if scheme.storage == "mxfp4":
+        return mxfp4_experts(shard, scheme, place)
+    return int8_experts(shard) if scheme.storage == "int8" else packed_experts(shard, scheme, place)
+
+
+def head_tensors(
+    rows: int, hidden_size: int, scheme: Scheme, dtype: str, gpu: Gpu, engine: EngineConfig
+) -> tuple[int, ...]:
+    """An lm_head that the checkpoint quantizes: ``rows`` of the padded vocabulary on this rank."""
+    shard = LinearShard(hidden_size, (rows,), hidden_size, rows, bias=False)
+    return shard_tensors(shard, scheme, place_of(gpu, engine, dtype))

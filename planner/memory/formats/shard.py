@@ -38,8 +38,13 @@ class ExpertShard:
     full_count: int
 
     @property
+    def gates(self) -> int:
+        """Projections fused into w13: gate and up, or up alone."""
+        return 2 if self.gated else 1
+
+    @property
     def w13_rows(self) -> int:
-        return self.intermediate * (2 if self.gated else 1)
+        return self.intermediate * self.gates
 
 
 def output_features(output: Output, tp: int) -> int:

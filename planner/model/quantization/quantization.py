@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from planner.model.quantization.matching import MATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,17 +17,46 @@ ModuleKind = Literal["linear", "experts", "head"]
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """The scheme of the modules that ``target`` names: a path, a "re:" pattern or the name of a module class."""
+
+    target: str
+    scheme: Scheme | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Quantization:
-    """The quantization of one checkpoint. ``method`` is vLLM's resolved name; None: nothing is quantized."""
+    """The quantization of one checkpoint. ``method`` is vLLM's resolved name; None: nothing is quantized.
+
+    ``schemes`` holds what each kind of module gets where no rule says otherwise; a kind that is missing stays as it
+    is. ``ignored``, ``rules`` and ``layers`` are read by the engine's own matching of that method (``matching``).
+    Equal only to itself, so that answers can be cached by it.
+    """
 
     method: str | None = None
-    default: Mapping[ModuleKind, Scheme | None] | None = None
-    kv_cache_dtype: str | None = None  # what the checkpoint asks of kv_cache_dtype "auto": "fp8" or None
+    matching: str = "uniform"
+    schemes: Mapping[ModuleKind, Scheme] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    layers: Mapping[str, Scheme | None] = field(default_factory=dict)  # full name -> scheme
+    quantized_modules: tuple[str, ...] = ()  # GPTQ's modules_in_block_to_quantize; empty: all
+    kv_cache_dtype: str | None = None  # what the checkpoint makes of kv_cache_dtype "auto": "fp8" or None
+    deprecated: bool = False  # 0.33.0 asks for --allow-deprecated-quantization
 
     def scheme_for(self, prefix: str, kind: ModuleKind, parts: tuple[str, ...] = ()) -> Scheme | None:
         """The scheme of the module with the engine's full ``prefix``, e.g. "model.layers.0.self_attn.qkv_proj".
 
-        ``parts``: the checkpoint's names of fused parts ("q_proj", "k_proj", "v_proj"). None: unquantized.
+        ``parts``: the checkpoint's names of what the engine fuses ("q_proj", "k_proj", "v_proj").
+        None: the module stays unquantized.
         """
-        del prefix, parts
-        return (self.default or {}).get(kind)
+        return _scheme_for(self, prefix, kind, parts)
+
+    def all_schemes(self) -> tuple[Scheme, ...]:
+        """Every scheme that some module may have, each once."""
+        found = (*self.schemes.values(), *(rule.scheme for rule in self.rules), *self.layers.values())
+        return tuple(dict.fromkeys(scheme for scheme in found if scheme is not None))
+
+
+@lru_cache(maxsize=16384)
+def _scheme_for(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]) -> Scheme | None:
+    return MATCHERS[quantization.matching](quantization, prefix, kind, parts)

@@ -1,0 +1,115 @@
+"""Integer weights after loading: packed weight-only integers (GPTQ, AWQ, pack-quantized) and INT8 w8a8."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.memory.formats.place import HOPPER
+from planner.memory.formats.tiles import (
+    MACHETE_GROUP_SIZES,
+    MACHETE_TILE_K,
+    MACHETE_TILE_N,
+    marlin_padded,
+    marlin_padded_experts,
+)
+from planner.memory.formats.unquantized import bias_bytes
+
+if TYPE_CHECKING:
+    from planner.memory.formats.place import Place
+    from planner.memory.formats.shard import ExpertShard, LinearShard
+    from planner.model.quantization import Scheme
+
+SCALE = 4  # bytes of an fp32 scale
+INDEX = 4  # bytes of one activation-order index
+WEIGHT_SHAPE = 16  # two int64: compressed-tensors' weight_shape
+
+
+def int8_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """w8a8: fp32 scales per output channel; a merged layer's scales per tensor are spread over its channels."""
+    per_tensor = scheme.granularity == "tensor" and len(shard.outputs) == 1
+    scales = SCALE if per_tensor else shard.out_features * SCALE
+    zero_point = (shard.out_features * SCALE,) if not scheme.symmetric else ()  # azp_adj
+    inputs = () if not scheme.static_input else (SCALE,) if scheme.symmetric else (SCALE, SCALE)
+    weight = shard.out_features * shard.in_features
+    return (weight, scales, *inputs, *zero_point, *bias_bytes(shard, place.dtype))
+
+
+def int8_experts(shard: ExpertShard) -> tuple[int, ...]:
+    """w13, w2 and fp32 scales per output channel."""
+    rows, columns = shard.w13_rows, shard.hidden
+    return (
+        shard.count * rows * columns,
+        shard.count * columns * shard.intermediate,
+        shard.count * rows * SCALE,
+        shard.count * columns * SCALE,
+    )
+
+
+def packed_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """Machete on Hopper where the shape allows, Marlin elsewhere (choose_mp_linear_kernel)."""
+    if uses_machete(shard, scheme, place):
+        return _machete_linear(shard, scheme, place)
+    width, depth = marlin_padded(shard.out_features, shard.in_features, scheme.group_size)
+    groups = 1 if scheme.group_size == -1 else depth // scheme.group_size
+    zero_points = () if scheme.symmetric else (groups * width * scheme.bits // 8,)
+    bias = (width * place.itemsize,) if shard.bias else ()
+    return (
+        width * depth * scheme.bits // 8,
+        groups * width * place.itemsize,
+        *zero_points,
+        *_extras(shard, scheme, sort_indices=True),
+        *bias,
+    )
+
+
+def uses_machete(shard: LinearShard, scheme: Scheme, place: Place) -> bool:
+    """MacheteLinearKernel.can_implement."""
+    return (
+        place.capability == HOPPER
+        and scheme.group_size in MACHETE_GROUP_SIZES
+        and shard.in_features % MACHETE_TILE_K == 0
+        and shard.out_features % MACHETE_TILE_N == 0
+    )
+
+
+def _machete_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """Zero points become numbers of the model's dtype; a GPTQ checkpoint's unused ones stay as they came."""
+    groups = 1 if scheme.group_size == -1 else shard.in_features // scheme.group_size
+    scales = groups * shard.out_features * place.itemsize
+    zero_points: tuple[int, ...] = ()
+    if not scheme.symmetric:
+        zero_points = (scales,)
+    elif scheme.method == "auto_gptq":
+        zero_points = (groups * shard.out_features * scheme.bits // 8,)
+    weight = shard.out_features * shard.in_features * scheme.bits // 8
+    return (
+        weight,
+        scales,
+        *zero_points,
+        *_extras(shard, scheme, sort_indices=False),
+        *bias_bytes(shard, place.dtype),
+    )
+
+
+def _extras(shard: LinearShard, scheme: Scheme, *, sort_indices: bool) -> tuple[int, ...]:
+    """weight_shape of compressed-tensors, and the indices of an activation order (0.25.0; 0.33.0 refuses it)."""
+    shape = (WEIGHT_SHAPE,) if scheme.method == "compressed-tensors" else ()
+    indices = (shard.in_features * INDEX,) * (2 if sort_indices else 1) if scheme.act_order else ()
+    return (*shape, *indices)
+
+
+def packed_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """Marlin's layout: weights, scales in the model's dtype, zero points (a GPTQ checkpoint's unused ones stay)."""
+    width = marlin_padded_experts(shard.intermediate, scheme.group_size)
+    shapes = ((width * shard.gates, shard.hidden), (shard.hidden, width))
+    keeps_zero_points = not scheme.symmetric or scheme.method == "auto_gptq"
+    storages: list[int] = []
+    for rows, columns in shapes:
+        groups = 1 if scheme.group_size == -1 else columns // scheme.group_size
+        storages += [
+            shard.count * rows * columns * scheme.bits // 8,
+            shard.count * groups * rows * place.itemsize,
+            *((shard.count * groups * rows * scheme.bits // 8,) if keeps_zero_points else ()),
+            *((shard.count * 2 * place.itemsize,) if scheme.method == "compressed-tensors" else ()),
+        ]
+    return tuple(storages)

@@ -1,0 +1,42 @@
+"""Where a module is processed: what of the GPU and the engine decides which kernel takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from planner.model.facts import ITEMSIZE_BYTES
+
+if TYPE_CHECKING:
+    from planner.catalog import Gpu
+    from planner.engine import EngineConfig
+
+NATIVE_FP8 = 89  # Ada and later multiply FP8 (cutlass_scaled_mm_supports_fp8)
+NATIVE_BLOCK_FP8 = 90  # block-scaled GEMMs: DeepGEMM, FlashInfer, CUTLASS
+NATIVE_FP4 = 100  # Blackwell (cutlass_scaled_mm_supports_fp4)
+HOPPER = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One GPU under one engine; ``dtype`` is the model's."""
+
+    capability: int  # 90 for 9.0
+    rules: tuple[int, int, int]
+    dtype: str
+    flashinfer: bool = True
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of the model's dtype."""
+        return ITEMSIZE_BYTES[self.dtype]
+
+    @property
+    def is_datacenter_blackwell(self) -> bool:
+        """B200, B300: where FlashInfer's TRT-LLM kernels run."""
+        return 100 <= self.capability < 110
+
+
+def place_of(gpu: Gpu, engine: EngineConfig, dtype: str) -> Place:
+    """``dtype``: of what is not quantized in this model."""
+    return Place(gpu.compute_capability, engine.rules, dtype, engine.flashinfer)
