@@ -135,7 +135,7 @@ def test_a_region_multiplies() -> None:
     assert rates.usd_per_cpu_core_second == Decimal("0.0000131")
     assert rates.usd_per_memory_gib_second == Decimal("0.00000222")
     assert rates.usd_per_volume_gib_month == Decimal("0.09")
-    assert rates.as_of == date(2026, 7, 1)
+    assert rates.as_of == date(2026, 9, 20)
 
 
 def test_account_plans_have_dates_and_credit() -> None:
@@ -160,7 +160,7 @@ def test_an_old_price_is_a_warning() -> None:
         "H100" in text or "more" in text for text in price_warnings(CATALOG, seen + timedelta(STALE_AFTER_DAYS))
     )
     assert list(price_warnings(CATALOG, seen + timedelta(STALE_AFTER_DAYS + 1))) == [
-        "prices: CPU and memory were last seen on 2026-07-01, 190 days ago; "
+        "prices: CPU and memory were last seen on 2026-09-20, 109 days ago; "
         "compare them with the provider's, or run: gpuplan prices --refresh",
         "prices: T4, L4 and 13 more were last seen on 2026-10-08, 91 days ago; "
         "compare them with the provider's, or run: gpuplan prices --refresh",
