@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -65,6 +66,7 @@ def rollback(
         after = bring_back(provider, running, wanted, ProgressLine())
         if past:
             provider.remember(after, past.release, proven=past.proven)
+            after = replace(after, release=past.release)
     if as_json:
         click.echo(json.dumps({"schema_version": 1, "rolled_back_to": wanted, "running": running_document(after)}))
     else:

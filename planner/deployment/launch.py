@@ -58,7 +58,8 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
             running = _publish(target, release, settings, say, deadline)
             proofs = _prove(target, release, running, say, deadline) if settings.wait else ()
         except LaunchError as error:
-            raise type(error)(f"{error}\n{take_back(target, release, before, say)}") from None
+            kind = VerifyError if isinstance(error, VerifyError) else LaunchError
+            raise kind(f"{error}\n{take_back(target, release, before, say)}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{release.name}: interrupted. {take_back(target, release, before, say)}") from None
     return Outcome(running, release, tuple(proofs), time.monotonic() - started)

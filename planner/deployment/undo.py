@@ -35,7 +35,7 @@ def take_back(target: Target, release: Release, before: Running | None, say: Say
 
 
 def _take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
-    now = target.observe(release.name, release.environment, LOOK_S)
+    now = target.glance(release.name, release.environment, LOOK_S)
     if now is None:
         return "Nothing is left running." if before is None else f"Version {before.version} does not run any more."
     if before is None:
@@ -66,7 +66,7 @@ def prove_stopped(target: Target, running: Running) -> None:
     deadline = time.monotonic() + STOPPED_WITHIN_S
     pause = 0.1
     while True:
-        again = target.observe(running.name, running.environment, LOOK_S)
+        again = target.glance(running.name, running.environment, LOOK_S)
         gone = again is None or again.provider_id != running.provider_id
         left = target.left(running, LOOK_S) if gone else ["the app itself"]
         if not left:

@@ -38,6 +38,9 @@ class Target(Protocol):
     def observe(self, name: str, environment: str | None, timeout_s: float) -> Running | None:
         """What runs under this name; None where nothing does."""
 
+    def glance(self, name: str, environment: str | None, timeout_s: float) -> Running | None:
+        """The same by as little as possible: version and state, for undoing."""
+
     def lock(
         self, name: str, environment: str | None, lease_s: float, *, break_lock: bool
     ) -> AbstractContextManager[None]:

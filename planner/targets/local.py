@@ -70,6 +70,9 @@ def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> 
     )
 
 
+glance = observe
+
+
 @contextmanager
 def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:  # noqa: ARG001 - the protocol's
     """A lock of the file system: it ends with its holder."""

@@ -61,6 +61,11 @@ def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> 
     return modal_sdk.within(timeout_s, f"looking up {name}", modal_sdk.look_up(name, environment))
 
 
+def glance(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> Running | None:
+    """Only version and state: what undoing needs, though the provider may have trouble with the rest."""
+    return modal_sdk.within(timeout_s, f"looking up {name}", modal_sdk.glance(name, environment))
+
+
 @contextmanager
 def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:
     """A key in a Modal Dict: put only where none is; it runs out, in case its holder was killed."""

@@ -23,16 +23,8 @@ GRACE_S = 5.0  # after an interrupt, for the client to tell the server
 KEPT_LINES = 200
 
 
-class CommandError(LaunchError):
-    """The command ended with an error; ``lines`` is all that it said."""
-
-    def __init__(self, message: str, lines: Sequence[str]) -> None:
-        super().__init__(message)
-        self.lines = tuple(lines)
-
-
 def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float) -> Iterator[str]:
-    """Run one command and give its lines as they come. Raises CommandError on an error, LaunchError when time is over.
+    """Run one command and give its lines as they come. Raises LaunchError on an error, and when time is over.
 
     The command has a process group of its own: an interrupt meant for us is passed on in order, so that the client
     can say goodbye to the server.
@@ -57,7 +49,7 @@ def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float)
             said = [*said[-KEPT_LINES:], line]
             yield line
         if process.wait() != 0:
-            raise CommandError(f"modal {arguments[0]}: {reason(said)}", said)
+            raise LaunchError(f"modal {arguments[0]}: {reason(said)}")
 
 
 def modal_json(arguments: Sequence[str], timeout_s: float) -> Any:

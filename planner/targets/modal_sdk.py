@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -70,30 +71,41 @@ TOKENS = ("MODAL_TOKEN_ID", "MODAL_OAUTH_REFRESH_TOKEN", "MODAL_OAUTH_CLIENT_ID"
 
 async def look_up(name: str, environment: str | None) -> Running | None:
     """The deployed app: version, state, the server's GPUs and URL, and its record."""
+    running: Running | None
+    running, server, records = await asyncio.gather(
+        glance(name, environment), _server(name, environment), read_records(name, environment)
+    )
+    if running is None:
+        return None
+    recorded = recorded_versions(records).get(running.version or 0)
+    return replace(
+        running,
+        url=(server.server_url or None) if server else None,
+        gpus=tuple((str(gpu), int(count)) for gpu, count in server.gpus) if server else (),
+        release=recorded.release if recorded else None,
+    )
+
+
+async def glance(name: str, environment: str | None) -> Running | None:
+    """The deployed app's version and state, by one request."""
     import modal
 
     try:
-        app, server, records = await asyncio.gather(
-            modal.App.lookup.aio(name, environment_name=environment),
-            _server(name, environment),
-            read_records(name, environment),
-        )
+        app = await modal.App.lookup.aio(name, environment_name=environment)
     except modal.exception.NotFoundError:
         return None
     info = await app.info.aio()
     life = info.lifecycle
     if life.state.value != "deployed":
         return None
-    recorded = recorded_versions(records).get(life.version or 0)
     return Running(
         name=name,
         environment=environment,
         version=life.version,
         state=life.state.value,
-        url=(server.server_url or None) if server else None,
-        gpus=tuple((str(gpu), int(count)) for gpu, count in server.gpus) if server else (),
+        url=None,
+        gpus=(),
         deployed_at=life.deployed_at.isoformat() if life.deployed_at else None,
-        release=recorded.release if recorded else None,
         provider_id=str(info.app_id),
     )
 

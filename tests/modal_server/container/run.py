@@ -26,11 +26,12 @@ def main(name: str, port: int) -> None:
 
 def keep(server: object) -> None:
     stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while it starts
     methods = [getattr(server, name) for name in dir(server) if not name.startswith("_")]
     for method in methods:
         if getattr(method, "enters", False):
             method()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     sys.stdout.write("@ready\n")
     sys.stdout.flush()
     stopped.wait()

@@ -1,0 +1,236 @@
+"""What goes wrong between here and a ready endpoint: nothing is lost, nothing is left running, and it is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.command import gpuplan
+from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
+from tests.modal_server import Fault
+from tests.releases import LLAMA_7B, LLAMA_70B, put_snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.modal_server import ModalServer, World
+
+pytestmark = pytest.mark.network
+
+RPCS_OF_A_DEPLOY = [
+    "AppGetOrCreate",
+    "SecretGetOrCreate",
+    "VolumeGetFile2",
+    "DictGetOrCreate",
+    "DictUpdate",
+    "AppGetByDeploymentName",
+    "AppCreate",
+    "FunctionPrecreate",
+    "VolumeGetOrCreate",
+    "MountGetOrCreate",
+    "MountBatchedCheckExistence",
+    "MountPutFile",
+    "ImageGetOrCreate",
+    "FunctionCreate",
+    "AppPublish",
+    "FunctionGet",
+    "VolumePutFiles",
+]
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> Path:
+    monkeypatch.setattr("planner.cli.planning._plan", plan_by_hand)
+    monkeypatch.setattr("planner.deployment.undo.PAUSE_S", 0.05)
+    for release in (LLAMA_70B, LLAMA_7B):
+        put_snapshot(world.volume_path("gpuplan-weights"), release)
+    path = tmp_path / "llama.yaml"
+    path.write_text(SPEC_70B)
+    return path
+
+
+def nothing_runs(world: World) -> bool:
+    return world.deployed("llama") is None and world.containers.running() == []
+
+
+@pytest.mark.parametrize("rpc", RPCS_OF_A_DEPLOY)
+def test_a_refusal_at_each_rpc_leaves_nothing_and_a_second_deploy_works(rpc: str, spec: Path, world: World) -> None:
+    world.files.clear()  # so that the app's source is uploaded again
+    world.faults = [Fault(rpc, error="INVALID_ARGUMENT", message=f"no {rpc} today")]
+    done = gpuplan("deploy", spec, "--yes", "--no-wait")
+    assert done.code == 7, (done.out, done.err)
+    assert f"no {rpc} today" in done.err
+    assert "Traceback" not in done.err
+    world.faults = []
+    assert nothing_runs(world)
+    assert world.dict_entries == {} or rpc.startswith("Dict")
+    again = gpuplan("deploy", spec, "--yes", "--no-wait")
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize("rpc", ["AppCreate", "FunctionCreate", "AppPublish"])
+def test_a_server_that_hangs_is_left_when_the_time_is_over(rpc: str, spec: Path, world: World) -> None:
+    world.faults = [Fault(rpc, hang=True)]
+    began = time.monotonic()
+    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "2.5")
+    assert done.code == 7
+    assert "not done after" in done.err
+    assert "Nothing is left running." in done.err
+    assert time.monotonic() - began < 15
+    assert nothing_runs(world)
+    world.faults = []
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+
+@pytest.mark.parametrize("rpc", ["FunctionPrecreate", "ImageGetOrCreate", "AppPublish"])
+def test_a_connection_that_is_cut_half_way(rpc: str, spec: Path, world: World) -> None:
+    world.faults = [Fault(rpc, drop=True)]
+    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "20")
+    assert done.code == 7, (done.out, done.err)
+    assert "Nothing is left running." in done.err
+    world.faults = []
+    assert nothing_runs(world)
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+
+def test_a_fault_that_passes_is_not_noticed(spec: Path, world: World) -> None:
+    world.faults = [Fault("ImageGetOrCreate", error="UNAVAILABLE", times=1), Fault("AppPublish", delay_s=0.3)]
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+
+@pytest.mark.parametrize("rpc", ["FunctionCreate", "AppPublish"])
+def test_a_refused_change_leaves_the_old_version_serving(rpc: str, spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    before = world.containers.running()
+    spec.write_text(SPEC_7B)
+    world.faults = [Fault(rpc, error="PERMISSION_DENIED", message="your plan has no such GPU")]
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "your plan has no such GPU" in done.err
+    assert "Version 1 serves as before." in done.err
+    assert world.containers.running() == before
+
+
+ENGINE_DEATHS = {
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.": "out of memory while starting",
+    "ValueError: No available memory for the cache blocks.": "nothing is left for the KV cache",
+    "vllm serve: error: unrecognized arguments: --no-such-flag": "does not know a flag",
+}
+
+
+@pytest.mark.parametrize(("line", "said"), ENGINE_DEATHS.items())
+def test_an_engine_that_dies_is_told_in_our_words_and_stopped(line: str, said: str, spec: Path, world: World) -> None:
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, die=line)
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    assert done.code == 7
+    assert said in done.err
+    assert line in done.err
+    assert "Nothing is left running." in done.err
+    assert nothing_runs(world)
+
+
+def test_an_engine_that_dies_gives_way_to_the_version_before(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_7B, die="torch.OutOfMemoryError: CUDA out of memory.")
+    spec.write_text(SPEC_7B)
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    assert done.code == 7
+    assert "Rolled back: version 3 is version 1 again." in done.err
+    status = json.loads(gpuplan("status", spec, "--json").out)["running"]
+    assert (status["version"], status["planned"]["model"]["repo"]) == (3, LLAMA_70B.repo)
+    spec.write_text(SPEC_70B)
+    assert "No changes" in gpuplan("diff", spec).out
+
+
+def test_an_endpoint_that_refuses_us_is_told_at_once(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODAL_PROXY_TOKEN_SECRET", "ws-wrong")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "the endpoint refuses us" in done.err
+    assert "MODAL_PROXY_TOKEN_ID" in done.err
+    assert nothing_runs(world)
+
+
+def test_the_endpoint_refuses_a_call_without_its_key(spec: Path, modal_server: ModalServer) -> None:
+    from planner.verify import UnansweredError, model_cards
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    url = f"{modal_server.world.web_url}/servers/llama/Engine"
+    key, secret = modal_server.world.proxy_token
+    for headers in ({}, {"Modal-Key": key, "Modal-Secret": secret}):
+        with pytest.raises(UnansweredError) as refused:
+            model_cards(url, headers)
+        assert refused.value.status == 401
+
+
+def test_the_readiness_limit_is_kept_and_nothing_is_left(spec: Path, world: World) -> None:
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "4")
+    assert done.code == 7
+    assert "not ready after" in done.err
+    assert nothing_runs(world)
+
+
+def test_ctrl_c_while_waiting_leaves_nothing_and_says_so(spec: Path, world: World) -> None:
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
+    interrupt_when(lambda: bool(world.containers.running()))
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "interrupted" in done.err
+    assert "Nothing is left running." in done.err
+    assert nothing_runs(world)
+    assert world.dict_entries == {}
+
+
+def test_ctrl_c_while_modal_deploy_runs_leaves_the_old_version(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    spec.write_text(SPEC_7B)
+    world.faults = [Fault("FunctionCreate", hang=True)]
+    calls = len(world.of_rpc("FunctionCreate"))
+    interrupt_when(lambda: len(world.of_rpc("FunctionCreate")) > calls)
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "Version 1 serves as before." in done.err
+
+
+def interrupt_when(ready: Any) -> None:
+    """Ctrl-C for this process as soon as ``ready()``."""
+
+    def wait() -> None:
+        while not ready():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def test_an_unreachable_server_is_told_within_seconds(
+    spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "127.0.0.1:9 cannot be reached" in done.err
+    assert time.monotonic() - began < 10
+
+
+def test_without_a_token(spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODAL_TOKEN_ID")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "modal: no token. Log in with `modal setup`" in done.err
+
+
+def test_a_server_that_never_answers_a_look(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.targets.ANSWER_S", 0.5)
+    world.faults = [Fault("AppGetOrCreate", hang=True)]
+    done = gpuplan("status", spec)
+    assert (done.code, "Traceback" in done.err) == (7, False)
+    assert "no answer in" in done.err

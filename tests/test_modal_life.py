@@ -1,0 +1,170 @@
+"""The life of a deployment on the stand-in of Modal's server, by the real client."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.command import gpuplan
+from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
+from tests.releases import LLAMA_7B, LLAMA_70B, put_snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.modal_server import World
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> Path:
+    """The 70b's spec; the weights of both models are in the Volume already."""
+    monkeypatch.setattr("planner.cli.planning._plan", plan_by_hand)
+    for release in (LLAMA_70B, LLAMA_7B):
+        put_snapshot(world.volume_path("gpuplan-weights"), release)
+    path = tmp_path / "llama.yaml"
+    path.write_text(SPEC_70B)
+    return path
+
+
+def test_the_whole_life(spec: Path, world: World) -> None:
+    deployed = gpuplan("deploy", spec, "--yes", "--json")
+    assert deployed.code == 0, deployed.err
+    said = json.loads(deployed.out)
+    assert said["launched"]
+    assert said["verified"]
+    assert all(proof["holds"] for proof in said["proofs"])
+    assert [proof["what"] for proof in said["proofs"]] == ["GPUs", "model", "weights", "max_model_len", "completion"]
+    on_the_wire = world.of_rpc("FunctionCreate")[-1].function
+    assert (on_the_wire.resources.gpu_config.gpu_type, on_the_wire.resources.gpu_config.count) == ("A100-80GB", 2)
+    assert (on_the_wire.resources.milli_cpu, on_the_wire.resources.memory_mb) == (4000, 32768)
+    assert on_the_wire.autoscaler_settings.max_containers == 1
+    assert on_the_wire.secret_ids == ["st-vllm-api-key"]
+    assert [(mount.mount_path, mount.read_only) for mount in on_the_wire.volume_mounts] == [
+        ("/weights", True),
+        ("/cache", False),
+    ]
+    assert not on_the_wire.http_config.unauthenticated
+
+    status = gpuplan("status", spec)
+    assert status.code == 0
+    for shown in ("deployed, version 1", "healthy", "2×A100-80GB", "$5.44/h"):
+        assert shown in status.out
+
+    assert "No changes" in gpuplan("diff", spec, "--exit-code").out
+    again = gpuplan("deploy", spec, "--yes")
+    assert (again.code, len(world.of_rpc("AppPublish"))) == (0, 1)
+    assert "No changes" in again.out
+
+    spec.write_text(SPEC_7B)
+    difference = gpuplan("diff", spec, "--exit-code")
+    assert difference.code == 3
+    assert "~ gpu: A100-80GB:2 -> L40S:1" in difference.out
+    assert "~ model.repo: meta-llama/Llama-2-70b-chat-hf -> meta-llama/Llama-2-7b-chat-hf" in difference.out
+    assert "-$3.24/h" in difference.out
+
+    changed = gpuplan("deploy", spec, "--yes")
+    assert changed.code == 0, changed.err
+    assert "version 2" in changed.out
+    assert LLAMA_7B.repo in changed.out
+
+    rolled_back = gpuplan("rollback", spec, "--yes", "--json")
+    assert rolled_back.code == 0, rolled_back.err
+    running = json.loads(rolled_back.out)["running"]
+    assert running["version"] == 3
+    assert running["planned"]["model"]["repo"] == LLAMA_70B.repo
+    assert running["gpus"] == [{"gpu": "A100-80GB", "count": 2}]
+
+    logs = gpuplan("logs", spec)
+    assert "gpuplan: engine: ready" in logs.out
+
+    stopped = gpuplan("stop", spec, "--yes")
+    assert stopped.code == 0, stopped.err
+    assert "lists neither the app nor a container" in stopped.out
+    assert world.containers.running() == []
+    assert world.deployed("llama") is None
+    assert "nothing runs" in gpuplan("status", spec).out
+    assert "nothing runs" in gpuplan("stop", spec, "--yes").out
+    assert world.unknown == []
+
+
+def test_no_wait_verifies_nothing_and_says_so(spec: Path, world: World) -> None:
+    done = gpuplan("deploy", spec, "--yes", "--no-wait")
+    assert done.code == 0, done.err
+    assert "Nothing was verified" in done.out
+    assert world.deployed("llama") is not None
+    assert world.containers.running() == []
+
+
+def test_dry_run_asks_nobody(spec: Path, world: World) -> None:
+    done = gpuplan("deploy", spec, "--dry-run")
+    assert done.code == 0
+    assert world.requests == []
+
+
+def test_without_a_terminal_and_yes_it_ends_with_2(spec: Path, world: World) -> None:
+    done = gpuplan("deploy", spec)
+    assert done.code == 2
+    assert "--yes" in done.err
+    assert world.of_rpc("AppCreate") == []
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    assert gpuplan("stop", spec).code == 2
+    assert gpuplan("rollback", spec, "1").code == 2
+
+
+def test_every_problem_of_the_account_is_told_at_once(spec: Path, world: World) -> None:
+    world.secrets = {"vllm-api-key": {"OTHER": "x"}}
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "Modal has no secret huggingface-secret" in done.err
+    assert "vllm-api-key lacks VLLM_API_KEY" in done.err
+    assert "Nothing was launched." in done.err
+    assert world.of_rpc("AppCreate") == []
+
+
+def test_no_secret_is_in_a_file_an_argument_a_log_or_an_error(spec: Path, world: World, tmp_path: Path) -> None:
+    rendered = gpuplan("render", spec, "--out", tmp_path / "out")
+    done = gpuplan("deploy", spec, "--yes")
+    texts = [done.out, done.err, rendered.out, (tmp_path / "out" / "app.py").read_text()]
+    texts += [log.text for log in world.logs] + [str(request) for _, request in world.requests]
+    for secret in ("hf_very_secret", "sk-very-secret", "ws-test"):
+        assert [text for text in texts if secret in text] == []
+
+
+def test_a_second_deploy_is_refused_while_one_runs(spec: Path, world: World) -> None:
+    from planner.targets import modal
+
+    with modal.lock("llama", None, 60):
+        done = gpuplan("deploy", spec, "--yes")
+        assert done.code == 7
+        assert "is deploying it since" in done.err
+        assert world.of_rpc("AppPublish") == []
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+
+def test_a_dead_deploys_lock_runs_out(spec: Path, world: World) -> None:
+    from planner.targets import modal, modal_sdk
+
+    modal_sdk.within(
+        5, "test", modal_sdk.take_lock("deploy/llama", json.dumps({"who": "x", "since": 0, "until": 1}), None)
+    )
+    with modal.lock("llama", None, 60):
+        assert len(world.dict_entries) == 1
+    assert world.dict_entries == {}
+
+
+def test_logs_of_nothing(spec: Path) -> None:
+    done = gpuplan("logs", spec)
+    assert done.code == 7
+    assert "llama" in done.err
+
+
+def test_client_snippets_name_the_url_and_no_secret(spec: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    done = gpuplan("client", spec)
+    assert "/servers/llama/Engine/v1" in done.out
+    assert "$MODAL_PROXY_TOKEN_ID" in done.out
+    assert "sk-very-secret" not in done.out
