@@ -29,6 +29,7 @@ class Offer:
     source: str
     listed: bool = True  # False: an alias accepted in gpu.types and never listed by default
     negotiated: bool = False
+    note: str = ""
 
 
 def make_offers(rows: Iterable[Mapping[str, Any]]) -> dict[str, Offer]:
@@ -43,6 +44,7 @@ def make_offers(rows: Iterable[Mapping[str, Any]]) -> dict[str, Offer]:
             source=row["source"],
             listed=row.get("listed", True),
             negotiated=row.get("negotiated", False),
+            note=row.get("note", ""),
         )
         for row in rows
     }

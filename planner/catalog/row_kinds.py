@@ -144,6 +144,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "source": LINE,
         "listed": flag(),
         "negotiated": flag(),
+        "note": LINE,
         "target": choice("modal", "local"),
     },
     "rates": {
@@ -169,7 +170,7 @@ KINDS: dict[str, dict[str, Kind]] = {
 # What a row may leave out. None of Gpu's nullable fields has to be written.
 OPTIONAL: dict[str, set[str]] = {
     "gpus": {"vendor", "l2_mb", "sms", "bf16_tflops", "fp8_tflops", "fp4_tflops", "int8_tops"},
-    "offers": {"planned_as", "listed", "negotiated", "target"},
+    "offers": {"planned_as", "listed", "negotiated", "note", "target"},
     "rates": {"target"},
     "models": {
         "revision",

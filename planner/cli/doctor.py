@@ -1,0 +1,92 @@
+"""gpuplan doctor."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from planner.cli.options import CATALOG, JSON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from planner.cli.machine import Finding
+    from planner.explain.lines import Line
+
+WIDTH = 80
+MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
+STYLES = {"ok": "good", "missing": "dim", "broken": "warn"}
+THING_COLUMNS = 20
+
+
+@click.command()
+@CATALOG
+@JSON
+def doctor(catalog_file: Path | None, as_json: bool) -> None:
+    """Show what this machine and its accounts have, and what is missing for what.
+
+    \b
+    gpuplan doctor
+    """
+    from planner.cli.paint import paint
+
+    findings = list(examine(catalog_file))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        paint(line for finding in findings for line in _lines(finding))
+
+
+def examine(catalog_file: Path | None) -> Iterator[Finding]:
+    """Everything that can be told without a spec, quickest first. Starts and changes nothing."""
+    from planner.cli import machine
+
+    yield machine.find_python()
+    yield from machine.find_packages()
+    yield from _catalogue(catalog_file)
+    yield machine.find_gpus()
+    yield machine.find_modal_token()
+    yield machine.find_hub_token()
+    yield from machine.find_services()
+
+
+def _catalogue(file: Path | None) -> Iterator[Finding]:
+    """The user's own rows, and how old the prices are."""
+    from datetime import UTC, datetime
+
+    from planner.catalog import load_catalog
+    from planner.catalog.load import user_files
+    from planner.catalog.offers import price_warnings
+    from planner.cli.machine import Finding
+    from planner.errors import SpecError
+
+    files = [*user_files("modal"), *([file] if file else [])]
+    named = ", ".join(str(path) for path in files) or "the shipped rows alone"
+    try:
+        catalog = load_catalog(file)
+    except SpecError as error:
+        yield Finding("catalogue", "broken", error.problems[0], f"Mend {named}.")
+        return
+    yield Finding("catalogue", "ok", named)
+    stale = list(price_warnings(catalog, datetime.now(UTC).date()))
+    if stale:
+        yield Finding("prices", "broken", stale[0].removeprefix("prices: "))
+    else:
+        yield Finding("prices", "ok", f"as of {catalog.prices_as_of}")
+
+
+def _lines(finding: Finding) -> Iterator[Line]:
+    from planner.explain.lines import Line
+
+    indent = " " * (THING_COLUMNS + 4)
+    first = f"{MARKS[finding.state]}  {finding.thing:<{THING_COLUMNS}}"
+    for line in textwrap.wrap(f"{first}{finding.found}", WIDTH, subsequent_indent=indent):
+        yield Line(line, STYLES[finding.state])
+    if finding.advice:
+        for line in textwrap.wrap(finding.advice, WIDTH, initial_indent=indent, subsequent_indent=indent):
+            yield Line(line, "dim")
