@@ -10,6 +10,7 @@ import pytest
 from planner.catalog import load_catalog
 from planner.catalog.folders import config_folder
 from planner.errors import SpecError
+from planner.spec import parse_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,15 @@ def test_a_new_gpu_and_its_price(tmp_path: Path) -> None:
     assert offer.usd_per_second == Decimal("0.0005")
     gpu = catalog.gpus["X1"]
     assert (gpu.total_bytes, gpu.fp8_tflops, gpu.sms, gpu.vendor) == (64_000_000_000, None, None, "nvidia")
+
+
+def test_a_spec_may_name_a_gpu_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(GPU)
+    text = "name: a\nmodel: {repo: acme/chat}\ngpu: {types: [X1]}\n"
+    assert parse_spec(text, "spec.yaml", (), file).gpu.types == ("X1",)
+    with pytest.raises(SpecError, match=r"gpu.types\[0\]: unknown GPU"):
+        parse_spec(text, "spec.yaml")
 
 
 def test_a_negotiated_price_keeps_what_it_does_not_say(tmp_path: Path) -> None:

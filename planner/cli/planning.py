@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from planner.catalog import load_catalog
 from planner.make_plan import make_plan
@@ -51,12 +54,13 @@ def plan_from(source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Pl
     text = bare_spec(source)
     if text is not None:
         return plan_text(text, source, overrides=overrides, **asked)
-    return _plan(load_spec(source, overrides), source, **asked)
+    return _plan(load_spec(source, overrides, asked.get("catalog_file")), source, **asked)
 
 
 def plan_text(text: str, source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Planned:
     """Plan a spec whose text is at hand; ``source`` names it in errors and is what model.path is relative to."""
-    return replace(_plan(parse_spec(text, source, overrides), source, **asked), text=text)
+    spec = parse_spec(text, source, overrides, asked.get("catalog_file"))
+    return replace(_plan(spec, source, **asked), text=text)
 
 
 def _plan(
@@ -70,10 +74,18 @@ def _plan(
 ) -> Planned:
     today = datetime.now(UTC).date()
     catalog = load_catalog(catalog_file, spec.target)
-    checkpoint = find_checkpoint(spec.model, catalog, offline=offline, base_dir=base_dir(source))
+    checkpoint = find_checkpoint(
+        spec.model, catalog, offline=offline, base_dir=base_dir(source), progress=say_on_terminal
+    )
     measurements = tuple(load_measurements(measurements_file))
     plan = make_plan(spec, checkpoint, catalog, today=today, measurements=measurements, assume_kv_bytes=assume_kv_bytes)
     return Planned(spec, plan, catalog, measurements, today)
+
+
+def say_on_terminal(sentence: str) -> None:
+    """What takes a while, for a person who is watching."""
+    if sys.stderr.isatty():
+        click.echo(sentence, err=True)
 
 
 def bare_spec(source: str) -> str | None:

@@ -15,20 +15,21 @@ from planner.spec.source import START, compose, label_of, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from planner.spec.node import Node
 
 
-def load_spec(path: str, overrides: Sequence[str] = (), gpu_names: Collection[str] | None = None) -> Spec:
+def load_spec(path: str, overrides: Sequence[str] = (), catalog_file: Path | None = None) -> Spec:
     """The spec in a file, or on standard input for "-". Raises SpecError with every problem."""
-    return parse_spec(read_source(path), label_of(path), overrides, gpu_names)
+    return parse_spec(read_source(path), label_of(path), overrides, catalog_file)
 
 
-def parse_spec(text: str, source: str, overrides: Sequence[str] = (), gpu_names: Collection[str] | None = None) -> Spec:
+def parse_spec(text: str, source: str, overrides: Sequence[str] = (), catalog_file: Path | None = None) -> Spec:
     """The spec that YAML ``text`` is, after ``overrides`` ("key=value"); ``source`` names it in messages.
 
-    ``gpu_names`` are the GPUs that gpu.types may name; left out, those of the shipped catalogue. Raises SpecError
-    with every problem, each as ``source:line:column: key: what is wrong; what to type``.
+    gpu.types may name what the catalogue and the user's own rows in ``catalog_file`` offer. Raises SpecError with every
+    problem, each as ``source:line:column: key: what is wrong; what to type``.
     """
     problems = Problems()
     root = compose(text, source, problems)
@@ -39,16 +40,16 @@ def parse_spec(text: str, source: str, overrides: Sequence[str] = (), gpu_names:
     root = with_overrides(root, overrides, problems)
     spec: Spec | None = read_section(Spec, root, "", problems)
     if spec is not None:
-        _apply_rules(spec, root, problems, gpu_names)
+        _apply_rules(spec, root, problems, catalog_file)
     if spec is None or problems:
         raise problems.error()
     return spec
 
 
-def _apply_rules(spec: Spec, root: Node, problems: Problems, gpu_names: Collection[str] | None) -> None:
+def _apply_rules(spec: Spec, root: Node, problems: Problems, catalog_file: Path | None) -> None:
     found = [problem for keys, rule in RULES if not any(problems.touch(key) for key in keys) for problem in rule(spec)]
     if spec.gpu and spec.gpu.types:
-        found += unknown_gpus(spec.gpu.types, _shipped_gpu_names() if gpu_names is None else gpu_names)
+        found += unknown_gpus(spec.gpu.types, _gpu_names(catalog_file, spec.target or "modal"))
     for key, message in found:
         problems.add(place_of(root, key), key, message)
 
@@ -64,7 +65,7 @@ def place_of(root: Node, key: str) -> Place:
     return node.place
 
 
-def _shipped_gpu_names() -> Collection[str]:
+def _gpu_names(catalog_file: Path | None, target: str) -> Collection[str]:
     from planner.catalog import load_catalog
 
-    return tuple(load_catalog().offers)
+    return tuple(load_catalog(catalog_file, target).offers)
