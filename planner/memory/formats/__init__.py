@@ -61,9 +61,8 @@ def expert_tensors(
 ) -> tuple[int, ...]:
     """Storages of one layer's routed experts on rank 0. ``ep_size``: ranks that share the experts, 1 without."""
     shard = expert_shard(experts, tp, ep_size)
-    if scheme is None:
-        return unquantized_experts(shard, dtype)
-    return _quantized_experts(shard, scheme, place_of(gpu, engine, dtype))
+    place = place_of(gpu, engine, dtype)
+    return unquantized_experts(shard, place) if scheme is None else _quantized_experts(shard, scheme, place)
 
 
 def _quantized_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:

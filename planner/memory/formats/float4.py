@@ -18,7 +18,7 @@ SCALAR = 4  # bytes of an fp32 scale per tensor
 CUTLASS_FP4_ALIGNMENT = 32  # nvfp4_utils.pad_nvfp4_weight_for_cutlass
 SWIZZLE_ROWS, SWIZZLE_COLUMNS = 128, 4  # nvfp4_utils.swizzle_blockscale
 TRTLLM_HIDDEN = 256  # flashinfer_utils.align_fp4_moe_hidden_dim_for_fi
-TRTLLM_W13_ROWS = 128  # flashinfer_utils.align_fp4_moe_weights_for_fi: rows of w13
+W13_ROWS = 128  # flashinfer_utils.align_fp4_moe_weights_for_fi
 
 
 def float4_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
@@ -52,11 +52,11 @@ def _marlin_linear(shard: LinearShard, group_size: int, scalars: tuple[int, ...]
 
 
 def nvfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
-    """FlashInfer's TRT-LLM kernels on B200 and B300, Marlin elsewhere (oracle/nvfp4.py); Hopper has no FP4."""
-    native = place.is_datacenter_blackwell and place.flashinfer and not scheme.weight_only
+    """FlashInfer on Blackwell (TRT-LLM on B200 and B300), Marlin elsewhere (oracle/nvfp4.py)."""
+    native = place.capability >= NATIVE_FP4 and place.flashinfer and not scheme.weight_only
     if native:
-        hidden = round_up(shard.hidden, TRTLLM_HIDDEN)
-        width = round_up(shard.intermediate, TRTLLM_W13_ROWS // shard.gates)
+        hidden = round_up(shard.hidden, TRTLLM_HIDDEN) if place.is_datacenter_blackwell else shard.hidden
+        width = round_up(shard.intermediate, W13_ROWS // shard.gates)
     else:
         hidden = shard.hidden
         width = round_up(shard.intermediate, 64 if hidden % 128 == 0 else 128)
@@ -74,7 +74,8 @@ def mxfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int
         return _triton_mxfp4_experts(shard, place)
     hidden, width = shard.hidden, shard.intermediate
     if scheme.method != "compressed-tensors":
-        hidden, width = round_up(hidden, 256), round_up(width, 128)
+        deep_gemm = place.capability >= 120 and scheme.method != "gpt_oss_mxfp4"
+        hidden, width = round_up(hidden, 128 if deep_gemm else 256), round_up(width, 128)
     w13, w2 = shard.count * width * shard.gates * hidden, shard.count * hidden * width
     storages = (w13 // 2, w2 // 2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)
     return (*storages, *_biases(shard, hidden, width, 4 if _uses_trtllm(place) else 2))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from planner.memory.formats.place import NATIVE_BLOCK_FP8, NATIVE_FP8
 from planner.memory.formats.tiles import ceil_div, marlin_padded, marlin_padded_experts, round_up
 from planner.memory.formats.unquantized import bias_bytes
-from planner.model.quantization.scheme import MX_GROUP_SIZE
+from planner.model.quantization.scheme import FP8_BLOCK, MX_GROUP_SIZE
 
 if TYPE_CHECKING:
     from planner.memory.formats.place import Place
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCALE = 4  # bytes of an fp32 scale
 CUTLASS_ALIGNMENT = 16  # CutlassFP8ScaledMMLinearKernel pads both sides of [K, N]
+FLASHINFER_EXPERTS = 90  # FlashInfer's CUTLASS and TRT-LLM experts
+FLASHINFER_GATED, FLASHINFER_UNGATED = 16, 128  # flashinfer_utils.prepare_fp8_moe_layer_for_fi
 SMALLEST_REFINED_BLOCK = 32  # oracle/fp8.py refine_fp8_moe_block_shape
 
 
@@ -28,11 +30,17 @@ def float8_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int
         return _block_linear(shard, scheme, place)
     if place.capability < NATIVE_FP8 or scheme.weight_only:
         return _weight_only_linear(shard, place)
-    width = round_up(shard.out_features, CUTLASS_ALIGNMENT)
-    weight = width * round_up(shard.in_features, CUTLASS_ALIGNMENT)
+    # Per-tensor scales on both sides go to FlashInfer on Blackwell, which takes any shape.
+    alignment = 1 if _is_static_tensor(scheme) and place.capability >= 100 and place.flashinfer else CUTLASS_ALIGNMENT
+    width = round_up(shard.out_features, alignment)
+    weight = width * round_up(shard.in_features, alignment)
     # Merged layers arrive with one scale per part and are requantized to the largest.
     scale = SCALE if scheme.granularity == "tensor" else width * SCALE
     return (weight, scale, *((SCALE,) if scheme.static_input else ()), *bias_bytes(shard, place.dtype))
+
+
+def _is_static_tensor(scheme: Scheme) -> bool:
+    return scheme.granularity == "tensor" and scheme.static_input
 
 
 def _weight_only_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
@@ -43,15 +51,13 @@ def _weight_only_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
 
 
 def _block_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
-    block_n, block_k = scheme.block or (128, 128)
+    block_n, block_k = scheme.block or FP8_BLOCK
     if place.capability >= NATIVE_BLOCK_FP8:
         rows = sum(ceil_div(output, block_n) for output in shard.outputs)
         scales = rows * ceil_div(shard.in_features, block_k) * scheme.block_scale_bytes
-        return (shard.out_features * shard.in_features, scales, *bias_bytes(shard, place.dtype))
-    if scheme.method == "compressed-tensors" and place.capability < NATIVE_FP8:
-        # CompressedTensorsW8A16Fp8: Humming keeps the blocks' fp32 scales.
-        scales = ceil_div(shard.out_features, block_n) * ceil_div(shard.in_features, block_k) * SCALE
-        return (shard.out_features * shard.in_features, scales, *bias_bytes(shard, place.dtype))
+        # ModelOpt's FP8_PB_WO pads the output to whole blocks.
+        width = round_up(shard.out_features, block_n) if scheme.method == "modelopt" else shard.out_features
+        return (width * shard.in_features, scales, *bias_bytes(shard, place.dtype))
     width, depth = marlin_padded(shard.out_features, shard.in_features, block_k)
     bias = (width * place.itemsize,) if shard.bias else ()
     return (width * depth, depth // block_k * width * place.itemsize, *bias)
@@ -70,17 +76,19 @@ def _mxfp8_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
 def float8_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
     """w13 and w2 with their scales."""
     if scheme.storage == "mxfp8":
-        return _mxfp8_experts(shard)
+        return _mxfp8_experts(shard, place)
     marlin = place.capability < NATIVE_FP8
+    flashinfer = _is_static_tensor(scheme) and place.capability >= FLASHINFER_EXPERTS and place.flashinfer
     width = shard.intermediate
     if marlin:
         width = marlin_padded_experts(width, scheme.block[1] if scheme.block else -1)
+    elif flashinfer:
+        width = round_up(width, FLASHINFER_GATED if shard.gated else FLASHINFER_UNGATED)
     rows = width * shard.gates
     weights = (shard.count * rows * shard.hidden, shard.count * shard.hidden * width)
-    inputs: tuple[int, ...] = (SCALE, SCALE) if scheme.static_input and scheme.granularity == "tensor" else ()
-    if not marlin and inputs and place.capability >= 90 and not place.is_datacenter_blackwell:
-        inputs = (*inputs, shard.count * SCALE, shard.count * SCALE)  # FlashInfer's g1_alphas, g2_alphas
-    return (*weights, *_expert_scales(shard, scheme, place, width, marlin), *inputs)
+    inputs = (SCALE, SCALE) if _is_static_tensor(scheme) else ()
+    alphas = (shard.count * SCALE,) * 2 if flashinfer and not place.is_datacenter_blackwell else ()
+    return (*weights, *_expert_scales(shard, scheme, place, width, marlin), *inputs, *alphas)
 
 
 def _expert_scales(shard: ExpertShard, scheme: Scheme, place: Place, width: int, marlin: bool) -> tuple[int, int]:
@@ -94,11 +102,11 @@ def _expert_scales(shard: ExpertShard, scheme: Scheme, place: Place, width: int,
 
 
 def _expert_block_scales(shard: ExpertShard, scheme: Scheme, place: Place, width: int, marlin: bool) -> tuple[int, int]:
-    block_n, block_k = scheme.block or (128, 128)
+    block_n, block_k = scheme.block or FP8_BLOCK
     if marlin:  # expanded along the output: one scale per block_k inputs and every output
         w13 = shard.count * ceil_div(shard.hidden, block_k) * width * shard.gates * place.itemsize
         return w13, shard.count * ceil_div(width, block_k) * shard.hidden * place.itemsize
-    block_n, block_k = refined_block(shard, scheme.block or (128, 128))
+    block_n, block_k = refined_block(shard, scheme.block or FP8_BLOCK)
     w13 = shard.gates * ceil_div(width, block_n) * ceil_div(shard.hidden, block_k)
     w2 = ceil_div(shard.hidden, block_n) * ceil_div(width, block_k)
     return shard.count * w13 * SCALE, shard.count * w2 * SCALE
@@ -113,7 +121,11 @@ def refined_block(shard: ExpertShard, block: tuple[int, int]) -> tuple[int, int]
     return (refined, refined) if refined >= SMALLEST_REFINED_BLOCK else block
 
 
-def _mxfp8_experts(shard: ExpertShard) -> tuple[int, ...]:
-    w13 = shard.count * shard.w13_rows * shard.hidden
-    w2 = shard.count * shard.hidden * shard.intermediate
+def _mxfp8_experts(shard: ExpertShard, place: Place) -> tuple[int, ...]:
+    """FlashInfer's TRT-LLM kernels on B200 and B300, Marlin elsewhere."""
+    hidden, width = shard.hidden, marlin_padded_experts(shard.intermediate, 128)
+    if place.is_datacenter_blackwell and place.flashinfer:
+        hidden = round_up(hidden, 256)  # flashinfer_utils.align_mxfp8_moe_weights_for_fi_trtllm
+    w13 = shard.count * width * shard.gates * hidden
+    w2 = shard.count * hidden * width
     return (w13, w2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)

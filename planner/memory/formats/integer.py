@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SCALE = 4  # bytes of an fp32 scale
 INDEX = 4  # bytes of one activation-order index
+MARLIN_GROUP_SIZES = (-1, 32, 64, 128)  # marlin_utils.MARLIN_SUPPORTED_GROUP_SIZES
+SMALLEST_WNA16_GROUP = 32
 WEIGHT_SHAPE = 16  # two int64: compressed-tensors' weight_shape
 
 
@@ -100,6 +102,8 @@ def _extras(shard: LinearShard, scheme: Scheme, *, sort_indices: bool) -> tuple[
 
 def packed_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
     """Marlin's layout: weights, scales in the model's dtype, zero points (a GPTQ checkpoint's unused ones stay)."""
+    if scheme.method != "compressed-tensors" and not marlin_takes_experts(shard, scheme):
+        return _wna16_experts(shard, scheme, place)
     width = marlin_padded_experts(shard.intermediate, scheme.group_size)
     shapes = ((width * shard.gates, shard.hidden), (shard.hidden, width))
     keeps_zero_points = not scheme.symmetric or scheme.method == "auto_gptq"
@@ -112,4 +116,29 @@ def packed_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[in
             *((shard.count * groups * rows * scheme.bits // 8,) if keeps_zero_points else ()),
             *((shard.count * 2 * place.itemsize,) if scheme.method == "compressed-tensors" else ()),
         ]
+    return tuple(storages)
+
+
+def marlin_takes_experts(shard: ExpertShard, scheme: Scheme) -> bool:
+    """marlin_utils.check_moe_marlin_supports_config; AWQ and GPTQ fall back to moe_wna16 where it does not."""
+    whole_groups = scheme.group_size <= 0 or shard.intermediate % scheme.group_size == 0
+    return shard.hidden % 128 == 0 and whole_groups and scheme.group_size in MARLIN_GROUP_SIZES
+
+
+def wna16_group_size(shard: ExpertShard, scheme: Scheme) -> int | None:
+    """moe_wna16 halves the group until it fits both sides; below 32 the engine gives up (None)."""
+    group = scheme.group_size
+    while group >= SMALLEST_WNA16_GROUP and (shard.intermediate % group or shard.hidden % group):
+        group //= 2
+    return group if group >= SMALLEST_WNA16_GROUP else None
+
+
+def _wna16_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
+    """moe_wna16.py MoeWNA16Method: the checkpoint's layout."""
+    group = wna16_group_size(shard, scheme) or SMALLEST_WNA16_GROUP
+    storages: list[int] = []
+    for rows, columns in ((shard.w13_rows, shard.hidden), (shard.hidden, shard.intermediate)):
+        groups = shard.count * rows * (columns // group)
+        zero_points = () if scheme.symmetric else (groups * scheme.bits // 8,)
+        storages += [shard.count * rows * columns * scheme.bits // 8, groups * place.itemsize, *zero_points]
     return tuple(storages)

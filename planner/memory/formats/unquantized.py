@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from planner.memory.formats.tiles import round_up
 from planner.model.facts import ITEMSIZE_BYTES
 
 if TYPE_CHECKING:
+    from planner.memory.formats.place import Place
     from planner.memory.formats.shard import ExpertShard, LinearShard
+
+TRTLLM_WIDTH = 128  # flashinfer_utils.align_moe_weights_for_fi
 
 
 def bias_bytes(shard: LinearShard, dtype: str) -> tuple[int, ...]:
@@ -21,11 +25,12 @@ def unquantized_linear(shard: LinearShard, dtype: str) -> tuple[int, ...]:
     return (weight, *bias_bytes(shard, dtype))
 
 
-def unquantized_experts(shard: ExpertShard, dtype: str) -> tuple[int, ...]:
-    """w13, w2 and their biases."""
-    itemsize = ITEMSIZE_BYTES[dtype]
-    w13 = shard.count * shard.w13_rows * shard.hidden * itemsize
-    w2 = shard.count * shard.hidden * shard.intermediate * itemsize
+def unquantized_experts(shard: ExpertShard, place: Place) -> tuple[int, ...]:
+    """w13, w2 and their biases; FlashInfer's TRT-LLM kernels want whole tiles (oracle/unquantized.py)."""
+    trtllm = place.is_datacenter_blackwell and place.flashinfer and place.dtype == "bfloat16" and not shard.bias
+    width = round_up(shard.intermediate, TRTLLM_WIDTH) if trtllm else shard.intermediate
+    w13 = shard.count * width * shard.gates * shard.hidden * place.itemsize
+    w2 = shard.count * shard.hidden * width * place.itemsize
     if not shard.bias:
         return (w13, w2)
-    return (w13, w2, shard.count * shard.w13_rows * itemsize, shard.count * shard.hidden * itemsize)
+    return (w13, w2, shard.count * shard.w13_rows * place.itemsize, shard.count * shard.hidden * place.itemsize)
