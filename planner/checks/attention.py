@@ -22,8 +22,8 @@ def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: Eng
     """vllm/platforms/cuda.py get_attn_backend_cls, and what the backend raises once it is chosen."""
     settings = kv_settings(candidate.gpu, engine, candidate.tensor_parallel_size)
     for cache, _ in cache_layers(facts):
-        if cache.kind in {"mamba", "none"}:
-            continue
+        if cache.kind in {"mamba", "none"} or cache.kernel_block_tokens or cache.block_tokens:
+            continue  # no attention, or kernels of the model's own
         attention = attention_of(cache, facts, settings)
         choice = choose_backend(attention)
         if choice.backend is None:

@@ -15,7 +15,7 @@ from planner.memory.attention import attention_of, choose_backend
 from planner.memory.attention_backends import INDEXER, AttentionBackend
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_specs import attention_page_bytes, ceil_div, gdn_uses_flashinfer, state_page_bytes
-from planner.memory.make_specs import kernels_for
+from planner.memory.make_specs import kernels_for, own_backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,10 @@ def _backends(caches: Sequence[Cache], facts: ModelFacts, settings: KvSettings) 
     for cache in caches:
         if cache.sparse:
             found.append(INDEXER)
+        if cache.kernel_block_tokens:
+            found.append(own_backend(cache.kernel_block_tokens))
+        if cache.kernel_block_tokens or cache.block_tokens:
+            continue
         attention = attention_of(cache, facts, settings)
         if backend := choose_backend(attention).backend:
             found.append(kernels_for(backend, replace(attention, head_size=widest, head_size_v=widest)))

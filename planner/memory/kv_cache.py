@@ -10,6 +10,7 @@ from planner.engine import V0_33
 from planner.memory.block_sizes import block_sizes
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_groups import UngroupableError, group_counts, group_layers, stage_block_bytes
+from planner.memory.kv_packed import packed_groups
 from planner.memory.kv_settings import kv_settings
 from planner.memory.kv_specs import blocks_per_request
 from planner.memory.make_specs import make_spec
@@ -67,7 +68,12 @@ def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout
     stages = stage_ranges(facts.num_hidden_layers, pp)
     ungroupable = None
     try:
-        groups = group_layers(buckets, settings.rules, hybrid_manager=settings.hybrid_manager)
+        packed = facts.packed_kv_cache and settings.rules >= V0_33
+        groups = (
+            packed_groups(buckets)
+            if packed
+            else group_layers(buckets, settings.rules, hybrid_manager=settings.hybrid_manager)
+        )
     except UngroupableError as error:
         groups, ungroupable = (), str(error)
     return tuple(
@@ -80,7 +86,7 @@ def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout
             ungroupable=ungroupable,
             attention_free=not buckets,
         )
-        for bytes_per_block in stage_block_bytes(groups, stages)
+        for bytes_per_block in stage_block_bytes(groups, stages, packed=facts.packed_kv_cache)
     )
 
 

@@ -37,9 +37,12 @@ class KvGroup:
     def spec(self) -> KvSpec:
         return self.members[0][0]
 
-    def block_bytes(self, layers: range) -> int:
-        """Bytes of one block on the stage that holds ``layers``."""
-        return sum(spec.stride_bytes * _count(indices, layers) for spec, indices in self.members)
+    def block_bytes(self, layers: range, *, packed: bool = False) -> int:
+        """Bytes of one block on the stage that holds ``layers``; ``packed``: pages lie side by side, unpadded."""
+        return sum(
+            (spec.size_bytes if packed else spec.stride_bytes) * _count(indices, layers)
+            for spec, indices in self.members
+        )
 
 
 def group_layers(buckets: Sequence[Bucket], rules: Version, *, hybrid_manager: bool = True) -> tuple[KvGroup, ...]:
@@ -131,9 +134,9 @@ def _equal_groups(buckets: Sequence[Bucket]) -> tuple[KvGroup, ...]:
     return tuple(groups)
 
 
-def stage_block_bytes(groups: Sequence[KvGroup], stages: Sequence[range]) -> tuple[int, ...]:
+def stage_block_bytes(groups: Sequence[KvGroup], stages: Sequence[range], *, packed: bool = False) -> tuple[int, ...]:
     """Bytes of one block on each stage: groups share the pool, so the largest counts."""
-    return tuple(max((group.block_bytes(layers) for group in groups), default=0) for layers in stages)
+    return tuple(max((group.block_bytes(layers, packed=packed) for group in groups), default=0) for layers in stages)
 
 
 def _count(indices: tuple[int, ...], layers: range) -> int:

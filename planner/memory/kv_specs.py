@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FP8_DS_MLA_BYTES = 656  # 512 NoPE values, their scales and 64 RoPE values in bf16 (mla/flashmla_sparse.py)
 FP4_GROUP = 16  # values per scale of an NVFP4 KV cache (utils/torch_utils.py nvfp4_kv_cache_full_dim)
+FLASH_KDA_FAMILIES = (90, 100, 120)  # compute capabilities 9.x, 10.x and 12.x
 STATE_DEFAULTS = {"kda": "float32"}  # mamba_utils.py kda_state_dtype: the recurrent state under "auto"
 
 
@@ -68,6 +69,8 @@ def blocks_per_request(spec: KvSpec, tokens: int, in_flight_tokens: int) -> int:
 
 def attention_page_bytes(cache: Cache, block_size: int, settings: KvSettings) -> int:
     """One layer's page of ``block_size`` tokens on one rank."""
+    if cache.state_bytes is not None:
+        return round_up(block_size // cache.tokens_per_state * cache.state_bytes, cache.page_multiple_bytes)
     if cache.kind == "mla":
         return block_size * (_latent_bytes(cache, settings.kv_cache_dtype) + cache.extra_bytes_per_token)
     heads = kv_heads_per_rank(cache.num_kv_heads, settings.tp)
@@ -132,11 +135,17 @@ def states_per_request(cache: Cache, settings: KvSettings) -> int | None:
 
 
 def exports_checkpoints(cache: Cache, settings: KvSettings) -> bool:
-    """Whether a prefill can store a state from its middle: Mamba2 always, GDN where FlashInfer's kernel runs.
+    """Whether a prefill can store a state from its middle: Mamba2 always, delta nets where a fast kernel runs.
 
-    layers/mamba/mamba_mixer2.py get_kv_cache_spec; gdn/qwen_gdn_linear_attn.py _resolve_gdn_prefill_backend.
+    layers/mamba/mamba_mixer2.py get_kv_cache_spec; gdn/qwen_gdn_linear_attn.py _resolve_gdn_prefill_backend;
+    kimi_k3/nvidia/kda.py resolve_kda_prefill_backend (FlashKDA).
     """
-    return cache.checkpoint_blocks and (cache.mamba_type != "gdn" or gdn_uses_flashinfer(cache, settings))
+    if cache.mamba_type == "gdn":
+        return cache.checkpoint_blocks and gdn_uses_flashinfer(cache, settings)
+    if cache.mamba_type == "kda":
+        fast = settings.capability // 10 * 10 in FLASH_KDA_FAMILIES and settings.dtype == "bfloat16"
+        return cache.checkpoint_blocks and fast
+    return cache.checkpoint_blocks
 
 
 def gdn_uses_flashinfer(cache: Cache, settings: KvSettings) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from planner.engine import V0_33
 from planner.memory.attention import Attention, attention_of, choose_backend, flash_attn_version
+from planner.memory.attention_backends import AttentionBackend
 from planner.memory.kv_specs import (
     KvSpec,
     attention_page_bytes,
@@ -19,7 +20,6 @@ from planner.memory.kv_specs import (
 )
 
 if TYPE_CHECKING:
-    from planner.memory.attention_backends import AttentionBackend
     from planner.memory.block_sizes import BlockSizes
     from planner.memory.kv_settings import KvSettings
     from planner.model.facts import Cache, ModelFacts
@@ -34,16 +34,14 @@ def make_spec(cache: Cache, facts: ModelFacts, sizes: BlockSizes, settings: KvSe
     """One layer's cache."""
     if cache.kind == "mamba":
         return _mamba_spec(cache, sizes, settings)
-    attention = attention_of(cache, facts, settings)
-    backend = choose_backend(attention).backend
-    backend = kernels_for(backend, attention) if backend else None
-    block_size = sizes.attention
+    backend = backend_of(cache, facts, settings)
+    block_size = cache.block_tokens or sizes.attention
     if cache.kind == "sliding_window":
         block_size = window_block_size(backend, sizes.attention, settings)
     settings = replace(settings, kv_cache_dtype=stored_kv_cache_dtype(backend, settings))
     mla = cache.kind == "mla"
     return KvSpec(
-        kind=cache.kind,
+        kind="sliding_window_mla" if mla and cache.window_tokens else cache.kind,
         block_size=block_size,
         page_bytes=attention_page_bytes(cache, block_size, settings),
         num_kv_heads=1 if mla else kv_heads_per_rank(cache.num_kv_heads, settings.tp),
@@ -52,6 +50,22 @@ def make_spec(cache: Cache, facts: ModelFacts, sizes: BlockSizes, settings: KvSe
         window_tokens=cache.window_tokens,
         kernel_block=_kernel_block(backend, settings),
     )
+
+
+def backend_of(cache: Cache, facts: ModelFacts, settings: KvSettings) -> AttentionBackend | None:
+    """The backend of a cache with the kernel blocks it takes here; None where none is found or needed."""
+    if cache.block_tokens:
+        return None
+    if cache.kernel_block_tokens:
+        return own_backend(cache.kernel_block_tokens)
+    attention = attention_of(cache, facts, settings)
+    backend = choose_backend(attention).backend
+    return kernels_for(backend, attention) if backend else None
+
+
+def own_backend(block_tokens: int) -> AttentionBackend:
+    """What stands for the kernels that a model brings along: they take one block size."""
+    return AttentionBackend("MODEL_OWN", (0, 999), kernel_block_sizes=(block_tokens,))
 
 
 def _mamba_spec(cache: Cache, sizes: BlockSizes, settings: KvSettings) -> KvSpec:

@@ -149,7 +149,12 @@ class Cache:
     qk_nope_head_dim: int = 0  # mla: attention kernels exist for some sizes only
     qk_rope_head_dim: int = 0  # mla
     sparse: bool = False  # mla: attends only to what an indexer picks
-    checkpoint_blocks: bool = False  # mamba: a prefill can export a state from its middle (Mamba2; GDN by GPU)
+    checkpoint_blocks: bool = False  # mamba: a prefill can export a state from its middle (Mamba2; GDN, KDA by GPU)
+    kernel_block_tokens: int | None = None  # the layer's own attention kernels take blocks of just so many tokens
+    block_tokens: int | None = None  # a block size of its own, apart from the model's
+    tokens_per_state: int = 1  # mla: tokens compressed into one stored row
+    state_bytes: int | None = None  # mla: one stored row, whatever the KV cache's format
+    page_multiple_bytes: int = 1  # the page is rounded up to this
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,7 @@ class ModelFacts:
     mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
     attn_logit_softcapping: bool = False
     flash_attn_version: int | None = None  # the class asks for one version in all layers, else for Triton
+    packed_kv_cache: bool = False  # all layers' pages of one block lie together (vLLM's block-outermost layouts)
     mamba_prefix_caching: bool = False  # vLLM's SupportsMambaPrefixCaching: mamba_cache_mode "all" before 0.33.0
     mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size
 
