@@ -74,11 +74,6 @@ def test_a_branch_becomes_a_commit_and_headers_become_sizes(hub: HubServer) -> N
     assert checkpoint.hf_quant_config is None
     assert checkpoint.tokenizer_model_max_length == 4096
     assert checkpoint.checkpoint_bytes == 12_800 + 256
-    assert checkpoint.tensors
-    assert [(one.name, one.dtype, one.shape) for one in checkpoint.tensors] == [
-        ("model.embed_tokens.weight", "BF16", (100, 64)),
-        ("model.norm.weight", "F32", (64,)),
-    ]
     assert checkpoint.warnings == ()
 
 
@@ -162,7 +157,6 @@ def test_shards_are_read_by_the_index(hub: HubServer) -> None:
     )
     checkpoint = find()
     assert checkpoint.checkpoint_bytes == 48  # of the tensors, whatever the index claims
-    assert len(checkpoint.tensors or ()) == 2
 
 
 def test_an_index_that_names_an_absent_shard_is_an_error(hub: HubServer) -> None:
@@ -180,7 +174,7 @@ def test_quantization_that_stands_in_its_own_file_is_read(hub: HubServer) -> Non
 def test_a_model_without_safetensors_has_no_sizes(hub: HubServer) -> None:
     replace_files(hub, weights=None)
     checkpoint = find()
-    assert (checkpoint.tensors, checkpoint.checkpoint_bytes, checkpoint.warnings) == (None, None, ())
+    assert (checkpoint.checkpoint_bytes, checkpoint.warnings) == (None, ())
 
 
 def test_a_repository_without_config_is_an_error(hub: HubServer) -> None:

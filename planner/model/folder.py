@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import ModelError
-from planner.model.headers import LENGTH_BYTES, header_length, parse_header, total_bytes
-from planner.model.identity import Checkpoint, Source, TensorInfo
+from planner.model.headers import LENGTH_BYTES, TensorInfo, header_length, parse_header, total_bytes
+from planner.model.identity import Checkpoint, Source
 from planner.model.json_files import (
     CONFIG,
     HF_QUANT_CONFIG,
@@ -41,7 +41,6 @@ def read_folder(
             f"model.path: {folder}: no config.json in it. Type the folder that holds it, "
             f"or fetch it: hf download {repo} config.json --local-dir {folder}"
         )
-    tensors, checkpoint_bytes = _weights(folder, whole)
     tokenizer = _read_json(folder / TOKENIZER_CONFIG) or {}
     return Checkpoint(
         repo=repo,
@@ -50,8 +49,7 @@ def read_folder(
         revision=revision,
         hf_quant_config=_read_json(folder / HF_QUANT_CONFIG),
         tokenizer_model_max_length=model_max_length(tokenizer),
-        tensors=tensors,
-        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_bytes=_weight_bytes(folder, whole),
     )
 
 
@@ -68,8 +66,8 @@ def read_header(path: Path) -> tuple[TensorInfo, ...]:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). Type a folder that you may read.") from error
 
 
-def _weights(folder: Path, whole: bool) -> tuple[tuple[TensorInfo, ...] | None, int | None]:
-    """Tensors and their bytes: from the files, else the bytes that the index claims, else nothing."""
+def _weight_bytes(folder: Path, whole: bool) -> int | None:
+    """Bytes of the tensors: from the files' headers, else what the index claims, else nothing."""
     index = _read_json(folder / INDEX, MOST_INDEX_BYTES)
     if index is None:
         names = [SINGLE] if (folder / SINGLE).is_file() else sorted(path.name for path in folder.glob("*.safetensors"))
@@ -82,10 +80,10 @@ def _weights(folder: Path, whole: bool) -> tuple[tuple[TensorInfo, ...] | None, 
             f"such as {missing[0]}. Finish the download, or leave only config.json and the index."
         )
     if missing or not names:
-        return None, index_total_bytes(index) if index else None
+        return index_total_bytes(index) if index else None
     tensors = tuple(tensor for name in names for tensor in read_header(folder / name))
     _check_unique(tensors, folder)
-    return tensors, total_bytes(tensors)
+    return total_bytes(tensors)
 
 
 def _check_unique(tensors: tuple[TensorInfo, ...], folder: Path) -> None:

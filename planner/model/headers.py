@@ -7,14 +7,25 @@ Format: 8 bytes little-endian length, then so many bytes of JSON: name -> {dtype
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import ModelError
-from planner.model.identity import TensorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor of a checkpoint."""
+
+    name: str
+    dtype: str  # a key of DTYPE_BITS
+    shape: tuple[int, ...]
+    nbytes: int
+
 
 LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 100_000_000  # safetensors/src/tensor.rs MAX_HEADER_SIZE

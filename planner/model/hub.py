@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from planner.errors import ModelError
-from planner.model.headers import LENGTH_BYTES, header_length, parse_header, total_bytes
+from planner.model.headers import LENGTH_BYTES, TensorInfo, header_length, parse_header, total_bytes
 from planner.model.hub_http import AbsentError, HubUnreachableError, endpoint, explained, fetch, within
-from planner.model.identity import Checkpoint, TensorInfo
+from planner.model.identity import Checkpoint
 from planner.model.json_files import (
     CONFIG,
     HF_QUANT_CONFIG,
@@ -97,7 +97,7 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
         )
     quant = _download_json(repo, resolved, HF_QUANT_CONFIG, deadline)
     tokenizer = _download_json(repo, resolved, TOKENIZER_CONFIG, deadline) or {}
-    tensors, warnings = _download_tensors(repo, resolved, progress)
+    checkpoint_bytes, warnings = _download_sizes(repo, resolved, progress)
     return Checkpoint(
         repo=repo,
         source="hub",
@@ -105,8 +105,7 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
         revision=resolved.commit,
         hf_quant_config=quant,
         tokenizer_model_max_length=model_max_length(tokenizer),
-        tensors=tensors,
-        checkpoint_bytes=None if tensors is None else total_bytes(tensors),
+        checkpoint_bytes=checkpoint_bytes,
         gated=resolved.gated,
         warnings=warnings,
     )
@@ -132,10 +131,8 @@ def _download_json(
     return parse_json(body.data, where)
 
 
-def _download_tensors(
-    repo: str, resolved: Resolved, progress: Progress | None
-) -> tuple[tuple[TensorInfo, ...] | None, tuple[str, ...]]:
-    """The tensors of all weights; None and a warning where the hub is too slow for their headers."""
+def _download_sizes(repo: str, resolved: Resolved, progress: Progress | None) -> tuple[int | None, tuple[str, ...]]:
+    """Bytes of all tensors; None and a warning where the hub is too slow for their headers."""
     deadline = time.monotonic() + HEADER_SECONDS
     try:
         names = _weight_files(repo, resolved, deadline)
@@ -145,7 +142,7 @@ def _download_tensors(
     except HubUnreachableError as error:
         warning = f"model.repo: the sizes of {repo}'s weights are unknown: {error}; the plan stands on its config.json"
         return None, (warning,)
-    return (tuple(tensor for header in headers for tensor in header) if names else None), ()
+    return (sum(total_bytes(header) for header in headers) if names else None), ()
 
 
 def _download_headers(repo: str, commit: str, names: tuple[str, ...], deadline: float) -> list[tuple[TensorInfo, ...]]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from planner.catalog.folders import cache_folder
-from planner.model.identity import Checkpoint, TensorInfo
+from planner.model.identity import Checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,6 @@ def load_cached(repo: str, commit: str) -> Checkpoint | None:
             repo=repo,
             source="hub",
             revision=commit,
-            tensors=_tensors(row["tensors"]),
             **{field: row[field] for field in FIELDS},
         )
     except (KeyError, TypeError, ValueError):
@@ -39,7 +38,7 @@ def load_cached(repo: str, commit: str) -> Checkpoint | None:
 def save_cached(checkpoint: Checkpoint) -> None:
     """Keep what was read of a commit; a cache that cannot be written is no failure."""
     row = {field: getattr(checkpoint, field) for field in FIELDS}
-    row |= {"format": FORMAT, "repo": checkpoint.repo, "tensors": _rows(checkpoint.tensors)}
+    row |= {"format": FORMAT, "repo": checkpoint.repo}
     _write(_folder(checkpoint.repo) / f"{checkpoint.revision}.json", row)
 
 
@@ -82,13 +81,3 @@ def _write(path: Path, row: dict[str, Any]) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(row, file, separators=(",", ":"))
         os.replace(temporary, path)
-
-
-def _rows(tensors: tuple[TensorInfo, ...] | None) -> list[Any] | None:
-    return None if tensors is None else [[one.name, one.dtype, one.shape, one.nbytes] for one in tensors]
-
-
-def _tensors(rows: list[Any] | None) -> tuple[TensorInfo, ...] | None:
-    if rows is None:
-        return None
-    return tuple(TensorInfo(name, dtype, tuple(shape), nbytes) for name, dtype, shape, nbytes in rows)

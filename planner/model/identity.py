@@ -12,16 +12,6 @@ Source = Literal["hub", "path", "catalogue"]
 
 
 @dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """One tensor of a checkpoint, from a safetensors header."""
-
-    name: str
-    dtype: str  # safetensors' own names: BF16, F16, F32, F8_E4M3, I32, U8, ...
-    shape: tuple[int, ...]
-    nbytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What was read about one checkpoint, before it is understood: config.json and what stands beside it."""
 
@@ -31,7 +21,6 @@ class Checkpoint:
     revision: str | None = None  # 40-hex commit, None until resolved
     hf_quant_config: Mapping[str, Any] | None = None
     tokenizer_model_max_length: int | None = None
-    tensors: tuple[TensorInfo, ...] | None = None  # None when only config.json is known
     checkpoint_bytes: int | None = None  # bytes of the tensors; None when only config.json is known
     gated: bool = False
     warnings: tuple[str, ...] = ()
