@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from planner.memory.activations import peak_activation_bytes
+from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
+from planner.memory.weights import stage_loading_bytes
+
+if TYPE_CHECKING:
+    from planner.catalog import Gpu
+    from planner.engine import EngineConfig
+    from planner.model.facts import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +40,22 @@ class Stage:
 
     model_loading_bytes: int
     bytes_per_block: int
+
+
+def make_memory(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[Memory, ...]:
+    """One account per pipeline stage, first stage first."""
+    requested = requested_bytes(gpu, engine)
+    non_torch = non_torch_bytes(gpu, engine, tp, pp, facts)
+    graphs = cuda_graph_bytes(facts, gpu, engine, tp, pp)
+    outside = outside_bytes(gpu, tp, pp)
+    accounts = []
+    for stage, loading in enumerate(stage_loading_bytes(facts, gpu, engine, tp, pp)):
+        activation = peak_activation_bytes(facts, gpu, engine, tp, pp, stage)
+        available = requested - loading - activation - non_torch - graphs
+        accounts.append(Memory(gpu.total_bytes, requested, loading, activation, non_torch, graphs, available, outside))
+    return tuple(accounts)
+
+
+def requested_bytes(gpu: Gpu, engine: EngineConfig) -> int:
+    """vllm/v1/worker/utils.py request_memory: the share of the whole GPU that the engine may use."""
+    return ceil(gpu.total_bytes * engine.gpu_memory_utilization)

@@ -1,0 +1,133 @@
+"""The activation peak of vLLM's profile run: what the torch allocator holds at once beside the weights.
+
+The run (v1/worker/gpu/model_runner.py and gpu_model_runner.py, profile_run) passes max_num_batched_tokens tokens
+through the model without attention, then samples min(tokens, max_num_seqs) rows. Torch's peak is the largest of a
+few moments; each is a sum of tensors that are alive together. The sums were read off vLLM 0.26.0 on H100 and H200
+and meet its peaks to the byte for dense models at five batch sizes, eager and compiled, at TP 1 and 2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.memory.runner import uses_v2_runner
+from planner.memory.stages import stage_runs
+from planner.memory.widths import layer_widths
+from planner.model.facts import ITEMSIZE_BYTES, Embedding
+
+if TYPE_CHECKING:
+    from planner.catalog import Gpu
+    from planner.engine import EngineConfig
+    from planner.memory.widths import LayerWidths
+    from planner.model.facts import ModelFacts
+
+MIB = 2**20
+SEGMENT_BYTES = 2 * MIB  # c10/cuda/CUDACachingAllocator: large blocks come in steps of 2 MiB ...
+UNSPLIT_BYTES = MIB  # ... and a remainder of at most 1 MiB stays with the block
+CUBLAS_WORKSPACE_BYTES = {9: 32 * MIB}  # torch CUDABlas.cpp parseChosenWorkspaceSize: Hopper; others 8,519,680 bytes
+OTHER_CUBLAS_WORKSPACE_BYTES = 8_519_680
+MLA_CONTEXT_TOKENS = 64 * 1024  # MLACommonMetadataBuilder.determine_chunked_prefill_workspace_size: at most
+FP32_BYTES = 4
+
+
+def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int, stage: int = 0) -> int:
+    """Bytes on one GPU of pipeline ``stage``; the largest of the moments below."""
+    ep_size = tp if engine.enable_expert_parallel else 1
+    quantized = facts.quantization is not None or engine.quantization is not None
+    tokens, itemsize = engine.max_num_batched_tokens, ITEMSIZE_BYTES[engine.dtype]
+    layers = {run.layer for run in stage_runs(facts, pp)[stage]}
+    widths = [layer_widths(layer, tp, ep_size, quantized) for layer in layers]
+    workspace = max((one.workspace for one in widths), default=0) * tokens * itemsize  # kept for the whole run
+    moments = [_forward(facts, gpu, engine, one, workspace, tokens * itemsize) for one in widths]
+    if stage == 0 and not engine.enforce_eager:
+        moments.append(_embedding_benchmark(facts, tokens, itemsize, tp))
+    if stage == pp - 1:
+        moments.append(_sampling(facts, gpu, engine, tp) + workspace)
+    return max(moments) + _encoder_output(facts, engine, stage)
+
+
+def _forward(
+    facts: ModelFacts, gpu: Gpu, engine: EngineConfig, widths: LayerWidths, workspace: int, bytes_per_width: int
+) -> int:
+    """The largest moment inside one layer: MLP, projections, experts or MLA's context."""
+    hidden = facts.hidden_size
+    if engine.enforce_eager:
+        # three hidden states: the caller's, the residual, the layer's own; attention's output is already freed
+        mlp = 3 * hidden + widths.mlp_in + widths.mlp_out
+        projections = 3 * hidden + widths.qkv + widths.query + widths.key
+        experts = 5 * hidden if workspace else 0
+        latent = 3 * hidden + widths.query + 2 * widths.latent
+        benchmark = 0
+    else:
+        # a compiled piece keeps its inputs: attention's output and the residual, and what o_proj gave
+        mlp = widths.attention_in + 2 * hidden + widths.mlp_in + widths.mlp_out
+        projections = widths.attention_in + 3 * hidden + widths.qkv + widths.query + widths.key
+        experts = widths.attention_in + 5 * hidden if workspace else 0
+        latent = 2 * hidden + widths.query + widths.latent
+        benchmark = _l2_flush_bytes(gpu)
+    mixer = 3 * hidden + 3 * widths.mixer if widths.mixer else 0
+    cublas = cublas_workspace_bytes(gpu) if widths.dense_gemm else 0
+    tensors = max(mlp, projections, experts, mixer) * bytes_per_width + workspace + cublas + benchmark
+    if not widths.context:
+        return tensors
+    context = mla_context_tokens(engine) * widths.context * ITEMSIZE_BYTES[engine.dtype]
+    return max(tensors, latent * bytes_per_width + context + workspace + cublas)
+
+
+def _l2_flush_bytes(gpu: Gpu) -> int:
+    """torch/_inductor/runtime/benchmarking.py: a buffer as large as the L2 cache while kernels are tuned."""
+    return round((gpu.l2_mb or 0) * MIB)
+
+
+def cublas_workspace_bytes(gpu: Gpu) -> int:
+    """Made by the first GEMM, in torch's own allocator."""
+    return CUBLAS_WORKSPACE_BYTES.get(gpu.compute_capability // 10, OTHER_CUBLAS_WORKSPACE_BYTES)
+
+
+def mla_context_tokens(engine: EngineConfig) -> int:
+    """Tokens of chunked context that MLA reserves room for in the profile run.
+
+    v1/attention/backends/mla/common.py determine_chunked_prefill_workspace_size; forward_impl allocates kv_b_proj's
+    output for them.
+    """
+    wanted = max(8 * engine.max_model_len, 4 * engine.max_num_seqs * (engine.block_size or 16))
+    return min(wanted, MLA_CONTEXT_TOKENS)
+
+
+def _embedding_benchmark(facts: ModelFacts, tokens: int, itemsize: int, tp: int) -> int:
+    """Inductor times the first piece on copies of its inputs: the embedding table once more, and two outputs."""
+    tables = [module for module in facts.embedding if isinstance(module, Embedding)]
+    rows = max((-(-module.vocab_size // module.pad_to) * module.pad_to // tp for module in tables), default=0)
+    return allocated(rows * facts.hidden_size * itemsize) + 2 * tokens * facts.hidden_size * itemsize
+
+
+def allocated(nbytes: int) -> int:
+    """What the allocator counts for one large tensor in a segment of its own."""
+    segment = -(-nbytes // SEGMENT_BYTES) * SEGMENT_BYTES
+    return segment if segment - nbytes <= UNSPLIT_BYTES else nbytes
+
+
+def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int:
+    """Logits of min(tokens, max_num_seqs) rows, with what the runner's sampler makes of them."""
+    itemsize = ITEMSIZE_BYTES[engine.dtype]
+    rows = min(engine.max_num_batched_tokens, engine.max_num_seqs)
+    hidden = facts.hidden_size * itemsize * (engine.max_num_batched_tokens + rows)
+    logits = rows * facts.vocab_size * itemsize
+    # gathered over TP: this rank's part, all parts, and the parts side by side
+    gathered = logits if tp == 1 else logits // tp + 2 * logits
+    base = hidden + cublas_workspace_bytes(gpu)
+    if uses_v2_runner(facts, engine):
+        return base + gathered
+    # v1/sample/sampler.py: fp32 logits, probabilities and exponential noise, and one row per program of
+    # apply_top_k_top_p_triton; the dummy hidden states are copied once (rand_like)
+    in_fp32 = rows * facts.vocab_size * FP32_BYTES
+    programs = min(gpu.sms or rows, rows) * facts.vocab_size * FP32_BYTES
+    copied = rows * facts.hidden_size * itemsize
+    return base + copied + max(gathered, logits + 3 * allocated(in_fp32) + programs)
+
+
+def _encoder_output(facts: ModelFacts, engine: EngineConfig, stage: int) -> int:
+    """Embeddings of the largest multimodal batch, which wait in the encoder cache during the pass."""
+    if stage or not facts.tower or engine.language_model_only:
+        return 0
+    return engine.max_num_batched_tokens * facts.hidden_size * ITEMSIZE_BYTES[engine.dtype]
