@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from planner.catalog import load_catalog
 from planner.catalog.folders import config_folder
+from planner.catalog.row_kinds import REQUIRED
 from planner.errors import SpecError
 from planner.spec import parse_spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from planner.catalog import Catalog
 
+ROOT = Path(__file__).resolve().parent.parent
 GPU = """
 gpus:
   - name: X1
@@ -190,3 +192,19 @@ def test_every_problem_has_its_place(tmp_path: Path, text: str, lines: list[str]
         load(tmp_path, text)
     assert caught.value.problems == [f"{tmp_path / 'own.yaml'}:{line}" for line in lines]
     assert caught.value.exit_code == 2
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "catalogue.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_pages_examples_can_be_used(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, text) != load_catalog()
+
+
+def test_the_page_names_every_key_that_a_row_needs() -> None:
+    page = "".join(EXAMPLES)
+    assert len(EXAMPLES) == 4
+    for part, fields in REQUIRED.items():
+        assert f"{part}:" in page
+        assert all(re.search(rf"\b{field}:", page) for field in fields), part

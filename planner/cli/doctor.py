@@ -60,17 +60,19 @@ def _catalogue(file: Path | None) -> Iterator[Finding]:
     from datetime import UTC, datetime
 
     from planner.catalog import load_catalog
+    from planner.catalog.folders import config_folder
     from planner.catalog.load import user_files
     from planner.catalog.offers import price_warnings
     from planner.cli.machine import Finding
     from planner.errors import SpecError
 
     files = [*user_files("modal"), *([file] if file else [])]
-    named = ", ".join(str(path) for path in files) or "the shipped rows alone"
+    own = ", ".join(str(path) for path in files)
+    named = f"the shipped rows and {own}" if own else f"the shipped rows; yours go into {config_folder()}/catalog.yaml"
     try:
         catalog = load_catalog(file)
     except SpecError as error:
-        yield Finding("catalogue", "broken", error.problems[0], f"Mend {named}.")
+        yield Finding("catalogue", "broken", error.problems[0], f"Mend {own}.")
         return
     yield Finding("catalogue", "ok", named)
     stale = list(price_warnings(catalog, datetime.now(UTC).date()))
