@@ -1,18 +1,15 @@
-"""The constants of the speed model: few, global, each with its unit. `benchmarks/fit_throughput.py` finds them."""
+"""The constants of the speed model: few, global, each with its unit. benchmarks/fit_throughput.py finds them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import log2
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from planner.catalog import Gpu
 
 Version = tuple[int, int, int]
-Link = Literal["nvlink", "pcie", "no_peer_to_peer"]
+FULL_GRAPHS: Version = (0, 11, 0)  # CompilationConfig.cudagraph_mode FULL_AND_PIECEWISE became the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,51 +17,54 @@ class Era:
     """One generation of the engine: what its host code costs beside the GPU's work.
 
     ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``rank_s`` per step for each doubling
-    of the tensor-parallel size, ``prefill_pass_s`` per pass that only prefills, ``prompt_s`` per request admitted.
+    of the tensor-parallel size.
     """
 
+    name: str
     since: Version
     step_s: float
     sequence_s: float
-    rank_s: float
-    eager: bool  # no CUDA graphs yet
-    separate_prefill: bool  # prompts and decoding never share a step (before chunked prefill became the default)
-    prompt_s: float = 0.0
+    rank_s: float = 0.0
+    group_reads: float = 0.0  # query heads that share a KV head read it again: traffic x group ** this
+    eager: bool = False  # no CUDA graphs yet
+    separate_prefill: bool = False  # prompts and decoding never share a step
+    overlap: bool = False  # the host prepares a step while the GPU runs the one before (async scheduling)
 
 
 @dataclass(frozen=True, slots=True)
 class Constants:
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
-    hbm_efficiency: float = 0.865
-    gddr_efficiency: float = 0.80
-    kv_efficiency: float = 0.93  # of the memory bandwidth that weights reach
-    compute_efficiency: float = 0.76
-    prefill_efficiency: float = 0.70
-    attention_efficiency: float = 0.35
-    layer_s: float = 30e-6
-    launch_s: float = 200e-6
-    expert_layer_s: float = 60e-6
-    expert_efficiency: float = 0.7
-    expert_compute_efficiency: float = 0.5
-    narrow_layer_s: float = 15e-6
-    narrow_compute_efficiency: float = 0.6
-    weight_only_efficiency: float = 0.8
-    old_capability_efficiency: float = 0.6
-    rocm_efficiency: float = 0.52
-    rocm_layer_s: float = 100e-6
-    kv_growth: float = 0.7  # of a request's answer that its share of a full KV cache holds on average
-    link_efficiency: Mapping[Link, float] = field(
-        default_factory=lambda: {"nvlink": 0.6, "pcie": 0.4, "no_peer_to_peer": 0.25}
-    )
-    link_s: Mapping[Link, float] = field(
-        default_factory=lambda: {"nvlink": 9.4e-6, "pcie": 40e-6, "no_peer_to_peer": 80e-6}
-    )
+    hbm_efficiency: float = 0.862
+    gddr_efficiency: float = 0.902
+    overlap_norm: float = 1.22  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    fp8_kv_efficiency: float = 0.651  # below Blackwell
+    packed_efficiency: float = 0.649  # 4-bit weights unpacked on the way (Marlin)
+    nvfp4_efficiency: float = 0.695
+    compute_efficiency: float = 0.65
+    attention_efficiency: float = 0.396
+    narrow_compute_efficiency: float = 0.79
+    expert_compute_efficiency: float = 0.379
+    old_capability_efficiency: float = 0.426
+    layer_s: float = 41.5e-6
+    launch_s: float = 205e-6  # one layer
+    attention_launch_s: float = 98.9e-6  # one layer's attention between two pieces of a CUDA graph
+    expert_layer_s: float = 21.2e-6
+    narrow_layer_s: float = 10.1e-6
+    kv_growth: float = 0.641  # of a request's answer that its share of a full KV cache holds on average
+    nvlink_efficiency: float = 0.53
+    pcie_efficiency: float = 0.596
+    nvlink_s: float = 9.71e-6
+    pcie_s: float = 13.2e-6
+    no_peer_s: float = 82.4e-6
+    rocm_efficiency: float = 0.85
+    rocm_compute_efficiency: float = 0.0796
+    rocm_layer_s: float = 165e-6
     eras: tuple[Era, ...] = (
-        Era((0, 0, 0), 5e-3, 600e-6, 8.4e-3, eager=True, separate_prefill=True),
-        Era((0, 3, 0), 1.8e-3, 63e-6, 0.0, eager=False, separate_prefill=True),
-        Era((0, 6, 0), 3.3e-3, 49e-6, 0.0, eager=False, separate_prefill=True),
-        Era((0, 8, 0), 0.84e-3, 14e-6, 0.0, eager=False, separate_prefill=False),
+        Era("2023", (0, 0, 0), 4.91e-3, 846e-6, rank_s=0.0304, eager=True, separate_prefill=True),
+        Era("v0", (0, 3, 0), 1.92e-3, 60.4e-6, group_reads=0.148, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.51e-3, 25.1e-6),
+        Era("v1-async", (0, 14, 0), 2.01e-3, 29.9e-6, overlap=True),
     )
 
     def era(self, version: Version) -> Era:
@@ -72,10 +72,8 @@ class Constants:
         return max((era for era in self.eras if era.since <= version), key=lambda era: era.since)
 
     def layer_of(self, gpu: Gpu) -> float:
+        """Seconds of one layer's kernels whatever the batch."""
         return self.layer_s + (self.rocm_layer_s if gpu.vendor == "amd" else 0.0)
-
-    def link_growth(self, link: Link, ranks: int) -> float:
-        return 1.0 if link == "nvlink" else log2(ranks)
 
 
 CONSTANTS = Constants()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.throughput.terms import decode_step_s, prompt_work_s, request_bytes
+from planner.throughput.terms import decode_step_s, joined_prompt_s, prefill_pass_s, request_bytes
 
 if TYPE_CHECKING:
     from planner.engine import EngineConfig
@@ -25,9 +25,7 @@ class Speed:
     batch: float
 
 
-def run_load(
-    terms: Terms, engine: EngineConfig, kv_cache: KvCache, workload: Workload, constants: Constants
-) -> Speed:
+def run_load(terms: Terms, engine: EngineConfig, kv_cache: KvCache, workload: Workload, constants: Constants) -> Speed:
     """The speed under ``workload``: one burst where it names requests, else a closed loop."""
     held = workload.input_tokens + constants.kv_growth * workload.output_tokens
     capacity = kv_cache.num_blocks * kv_cache.bytes_per_block / request_bytes(terms, held)
@@ -39,17 +37,19 @@ def run_load(
 
 def _closed_loop(terms: Terms, engine: EngineConfig, workload: Workload, limit: float) -> Speed:
     batch = min(workload.concurrency, limit)
-    context = workload.input_tokens + workload.output_tokens / 2
-    step = decode_step_s(terms, batch, context)
-    prompt = prompt_work_s(terms, workload.input_tokens)
+    tokens, answer = workload.input_tokens, workload.output_tokens
+    step = decode_step_s(terms, batch, tokens + answer / 2)
+    passes = max(1.0, tokens / engine.max_num_batched_tokens)
     if terms.separate_prefill:
-        prompt += terms.prompt_pass_s * max(1.0, workload.input_tokens / engine.max_num_batched_tokens)
-    round_s = (workload.output_tokens - 1) * step + batch * prompt + (step if batch == 1 else 0.0) * 0
-    rate = batch * workload.output_tokens / round_s
+        prompt = passes * prefill_pass_s(terms, tokens / passes, 1 / passes)
+    else:
+        prompt = joined_prompt_s(terms, tokens, batch - 1, passes)
+    round_s = (answer - 1) * step + batch * prompt + step * (not terms.separate_prefill)
+    rate = batch * answer / round_s
     busy = min(0.95, batch * prompt / round_s)
     first = prompt + step * (1.5 if batch > 1 else 0.5) + busy / (1 - busy) * prompt / 2
-    waiting = max(0.0, workload.concurrency - batch) * workload.output_tokens / rate
-    tpot = max(0.0, batch * workload.output_tokens / rate - first) / max(1, workload.output_tokens - 1)
+    waiting = max(0.0, workload.concurrency - batch) * answer / rate
+    tpot = max(0.0, batch * answer / rate - first) / max(1, answer - 1)
     return Speed(rate, first + waiting, tpot, batch)
 
 
@@ -57,9 +57,9 @@ def _burst(terms: Terms, engine: EngineConfig, workload: Workload, requests: int
     mean, longest = workload.output_tokens, workload.output_tokens_max or workload.output_tokens
     tokens = requests * mean
     width = min(requests, limit)
-    prompt = prompt_work_s(terms, workload.input_tokens)
-    passes = requests * workload.input_tokens / engine.max_num_batched_tokens
-    prefill = requests * prompt + max(1.0, passes) * terms.prompt_pass_s
+    prompt_tokens = requests * workload.input_tokens
+    passes = max(1.0, prompt_tokens / engine.max_num_batched_tokens)
+    prefill = passes * prefill_pass_s(terms, prompt_tokens / passes, requests / passes)
     # Answers of mean m and longest M are spread so that (1 - t / M)^(M/m - 1) of them still run at step t.
     if requests <= limit:
         steps = float(longest)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
-    from planner.throughput.constants import Constants, Link
+    from planner.throughput.constants import Constants
     from planner.throughput.work import Format
 
 TERA = 1e12
@@ -23,19 +23,34 @@ def bandwidth(gpu: Gpu, constants: Constants) -> float:
     return gpu.memory_bandwidth_gbps * GIGA * share
 
 
+def reading(form: Format, gpu: Gpu, constants: Constants) -> float:
+    """Share of that bandwidth which kernels of a format reach."""
+    if form == "nvfp4":
+        return constants.nvfp4_efficiency
+    if form == "int4_weight" or (form == "mxfp4" and gpu.compute_capability < BLACKWELL):
+        return constants.packed_efficiency
+    return 1.0
+
+
+def kv_bandwidth(gpu: Gpu, itemsize: int, constants: Constants) -> float:
+    """Bytes per second that attention reaches over the KV cache while decoding."""
+    share = constants.fp8_kv_efficiency if itemsize == 1 and gpu.compute_capability < BLACKWELL else 1.0
+    return bandwidth(gpu, constants) * share
+
+
 def arithmetic(form: Format, gpu: Gpu, dtype: str, constants: Constants) -> float:
     """FLOP/s of a product in this format; formats the GPU lacks are unpacked and multiplied in 16 bits (Marlin)."""
     dense = (gpu.bf16_tflops if dtype == "bfloat16" and gpu.bf16_tflops else gpu.fp16_tflops) * TERA
     if gpu.compute_capability < AMPERE:
         dense *= constants.old_capability_efficiency
     if gpu.vendor == "amd":
-        dense *= constants.rocm_efficiency
+        dense *= constants.rocm_compute_efficiency
     if form == "dense":
         return dense
     narrow = _narrow_tflops(form, gpu)
     if narrow is None:
-        return dense * constants.weight_only_efficiency
-    return max(narrow * TERA * constants.narrow_compute_efficiency, dense * constants.weight_only_efficiency)
+        return dense
+    return max(narrow * TERA * constants.narrow_compute_efficiency, dense)
 
 
 def _narrow_tflops(form: Format, gpu: Gpu) -> float | None:
@@ -55,14 +70,5 @@ def unfused(gpu: Gpu, engine: EngineConfig) -> bool:
     capability 8.0 on (7.5 since 0.14), awq_marlin since 0.5.3.
     """
     return (
-        engine.version < (0, 5, 3)
-        or gpu.compute_capability < AMPERE
-        or engine.flag("quantization") in {"gptq", "awq"}
+        engine.version < (0, 5, 3) or gpu.compute_capability < AMPERE or engine.flag("quantization") in {"gptq", "awq"}
     )
-
-
-def link_of(gpu: Gpu) -> Link:
-    """How the GPUs of one container reach each other."""
-    if gpu.link == "nvlink":
-        return "nvlink"
-    return "pcie" if gpu.peer_to_peer else "no_peer_to_peer"

@@ -7,15 +7,15 @@ from math import log2
 from typing import TYPE_CHECKING
 
 from planner.model.facts import ITEMSIZE_BYTES
-from planner.throughput.constants import CONSTANTS
-from planner.throughput.rates import arithmetic, bandwidth, link_of, unfused
+from planner.throughput.constants import CONSTANTS, FULL_GRAPHS
+from planner.throughput.rates import arithmetic, bandwidth, kv_bandwidth, reading, unfused
 from planner.throughput.work import count_work
 
 if TYPE_CHECKING:
     from planner.candidates import Candidate
     from planner.engine import EngineConfig
     from planner.model.facts import ModelFacts
-    from planner.throughput.constants import Constants
+    from planner.throughput.constants import Constants, Era
     from planner.throughput.work import CacheLayers, Work
 
 GIGA = 1e9
@@ -48,20 +48,21 @@ class Terms:
 
     weights_s: float  # read once per step
     token_s: float  # arithmetic of one decoded token
+    overlap_norm: float
     layers_s: float  # kernels that take their time whatever the batch, and the latency of all-reduces
     reduce_token_s: float
     launch_s: float  # the host's launches where no CUDA graph replays them; they run beside the GPU
+    prompt_launch_s: float  # likewise in passes that prefill
     step_s: float
     sequence_s: float
     prompt_token_s: float
-    prompt_pass_s: float  # a pass that only prefills
-    prompt_s: float
     state_s: float  # reading and writing a request's states (mamba, linear attention)
     state_bytes: float
     experts: tuple[ExpertTerm, ...]
     caches: tuple[CacheTerm, ...]
     stages: int
     separate_prefill: bool
+    overlap: bool
 
 
 def decode_step_s(terms: Terms, batch: float, context: float) -> float:
@@ -70,20 +71,55 @@ def decode_step_s(terms: Terms, batch: float, context: float) -> float:
     Pipeline stages each work on batch / stages sequences at once, so a token meets every stage's weights in turn.
     """
     share = batch / terms.stages
-    gpu = terms.weights_s + terms.layers_s + (terms.token_s + terms.reduce_token_s + terms.state_s) * share
-    for expert in terms.experts:
-        gpu += expert.read_s * (1 - expert.missed_by_one ** max(1.0, share))
+    gpu = _overlapped(terms, read_s(terms, share), terms.token_s * share)
+    gpu += terms.layers_s + (terms.reduce_token_s + terms.state_s) * share
     for cache in terms.caches:
         gpu += cache.token_s * cache.tokens(context) * share
-    return max(gpu, terms.launch_s) + terms.step_s + terms.sequence_s * batch
+    return with_host_s(terms, gpu, terms.launch_s, batch)
 
 
-def prompt_work_s(terms: Terms, tokens: float) -> float:
-    """Seconds of the GPU's work that one prompt adds, without the passes it needs."""
-    seconds = tokens * terms.prompt_token_s + terms.prompt_s
-    for cache in terms.caches:
-        seconds += tokens * cache.tokens(tokens / 2) * cache.pair_s
-    return seconds
+def with_host_s(terms: Terms, gpu: float, launch: float, sequences: float) -> float:
+    """A step of the engine: the GPU's work, the host's launches beside it, and the host's own work."""
+    host = terms.step_s + terms.sequence_s * sequences
+    return max(gpu, launch, host) if terms.overlap else max(gpu, launch) + host
+
+
+def read_s(terms: Terms, tokens: float) -> float:
+    """Seconds to read the weights that ``tokens`` tokens of one pass touch."""
+    read = terms.weights_s
+    for expert in terms.experts:
+        read += expert.read_s * (1 - expert.missed_by_one ** max(1.0, tokens))
+    return read
+
+
+def _overlapped(terms: Terms, read: float, multiply: float) -> float:
+    norm = terms.overlap_norm
+    return float((read**norm + multiply**norm) ** (1 / norm))
+
+
+def prefill_pass_s(terms: Terms, tokens: float, prompts: float) -> float:
+    """Seconds of a pass that only prefills: ``tokens`` in all, ``prompts`` of equal length (a part of one counts)."""
+    gpu = _overlapped(terms, read_s(terms, tokens), tokens * terms.prompt_token_s)
+    gpu += terms.layers_s + tokens * terms.reduce_token_s + prompts * attention_s(terms, tokens / prompts)
+    return with_host_s(terms, gpu, terms.prompt_launch_s, prompts)
+
+
+def joined_prompt_s(terms: Terms, tokens: float, batch: float, passes: float) -> float:
+    """Seconds that one prompt adds where its tokens join the steps of ``batch`` running sequences.
+
+    Those steps read the weights anyway; the prompt's arithmetic hides behind that reading as far as it can.
+    """
+    share = batch / terms.stages
+    read, multiply = read_s(terms, share), terms.token_s * share
+    chunk = tokens / passes
+    with_chunk = _overlapped(terms, read_s(terms, share + chunk), multiply + chunk * terms.prompt_token_s)
+    added = passes * (with_chunk - _overlapped(terms, read, multiply))
+    return added + tokens * terms.reduce_token_s + attention_s(terms, tokens)
+
+
+def attention_s(terms: Terms, tokens: float) -> float:
+    """Seconds of a prompt's attention: every token looks back on half the prompt, or on its window."""
+    return tokens * sum(cache.tokens(tokens / 2) * cache.pair_s for cache in terms.caches)
 
 
 def request_bytes(terms: Terms, tokens: float) -> float:
@@ -98,25 +134,27 @@ def make_terms(
     gpu, tp, pp = candidate.gpu, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
     work = count_work(facts, engine.dtype, engine.quantization)
     era = constants.era(engine.version)
-    eager = era.eager or engine.enforce_eager
+    eager = engine.enforce_eager or era.eager
     read = bandwidth(gpu, constants)
     unpacked = unfused(gpu, engine)
     weights_s = token_s = prompt_token_s = 0.0
     for matrices in (*work.matrices, work.head):
         ranks = 1 if matrices.copied else tp
-        extra = 2 * work.itemsize_bytes * matrices.elements if unpacked and matrices.format == "int4_weight" else 0
-        weights_s += (matrices.nbytes + extra) / ranks / read
+        if unpacked and matrices.format == "int4_weight":
+            weights_s += (matrices.nbytes + 2 * work.itemsize_bytes * matrices.elements) / ranks / read
+        else:
+            weights_s += matrices.nbytes / ranks / (read * reading(matrices.format, gpu, constants))
         flops = arithmetic(matrices.format, gpu, engine.dtype, constants)
         token_s += 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
         if matrices is not work.head:  # only a prompt's last token reaches the head
-            prompt_token_s += 2 * matrices.elements / ranks / (flops * constants.prefill_efficiency)
+            prompt_token_s += 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
     experts = []
     for layers in work.experts:
         flops = arithmetic(layers.format, gpu, engine.dtype, constants) * constants.expert_compute_efficiency
         per_token = 2 * layers.layers * layers.top_k * layers.elements / tp / flops
         token_s += per_token
         prompt_token_s += per_token
-        read_s = layers.layers * layers.count * layers.nbytes / tp / (read * constants.expert_efficiency)
+        read_s = layers.layers * layers.count * layers.nbytes / tp / (read * reading(layers.format, gpu, constants))
         experts.append(ExpertTerm(read_s, 1 - layers.top_k / layers.count))
     reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
@@ -125,39 +163,47 @@ def make_terms(
         + work.narrow_layers * constants.narrow_layer_s
     )
     launch_s = work.layers * constants.launch_s
+    attention_launch_s = work.layers * constants.attention_launch_s if _piecewise(era, engine) else 0.0
     host_s = era.step_s + era.rank_s * log2(tp)
     state_bytes = sum(c.layers * c.state_elements for c in work.caches) * work.itemsize_bytes / tp
-    pass_s = max(weights_s, launch_s if era.separate_prefill or eager else 0.0) + layers_s + host_s
     return Terms(
         weights_s=weights_s,
         token_s=token_s,
         layers_s=layers_s + reduce_s,
         reduce_token_s=reduce_token_s,
-        launch_s=launch_s if eager else 0.0,
+        launch_s=launch_s if eager else attention_launch_s,
+        prompt_launch_s=launch_s if eager or era.separate_prefill else attention_launch_s,
         step_s=host_s,
         sequence_s=era.sequence_s,
-        prompt_token_s=prompt_token_s + reduce_token_s,
-        prompt_pass_s=pass_s + reduce_s,
-        prompt_s=era.prompt_s,
+        prompt_token_s=prompt_token_s,
         state_s=2 * state_bytes / read,
         state_bytes=state_bytes / pp,
         experts=tuple(experts),
-        caches=tuple(_cache_term(c, work, candidate, engine, constants) for c in work.caches if c.elements_per_token),
+        caches=tuple(_cache_term(c, candidate, engine, constants) for c in work.caches if c.elements_per_token),
         stages=pp,
         separate_prefill=era.separate_prefill,
+        overlap=_overlaps(era, engine),
+        overlap_norm=constants.overlap_norm,
     )
 
 
-def _cache_term(
-    layers: CacheLayers, work: Work, candidate: Candidate, engine: EngineConfig, constants: Constants
-) -> CacheTerm:
-    gpu, tp = candidate.gpu, candidate.tensor_parallel_size
+def _overlaps(era: Era, engine: EngineConfig) -> bool:
+    asked = engine.flag("async-scheduling")
+    return era.overlap if asked is None or era.separate_prefill else bool(asked)
+
+
+def _piecewise(era: Era, engine: EngineConfig) -> bool:
+    return not era.separate_prefill and engine.version < FULL_GRAPHS
+
+
+def _cache_term(layers: CacheLayers, candidate: Candidate, engine: EngineConfig, constants: Constants) -> CacheTerm:
+    gpu, tp, era = candidate.gpu, candidate.tensor_parallel_size, constants.era(engine.version)
     itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else ITEMSIZE_BYTES.get(engine.kv_cache_dtype, 2)
     share = 1.0 if layers.kv_heads == 0 else max(1, -(-layers.kv_heads // tp)) / layers.kv_heads
     nbytes = layers.layers * (layers.elements_per_token * itemsize * share + layers.extra_bytes_per_token)
     flops = arithmetic("dense", gpu, engine.dtype, constants) * constants.attention_efficiency
     return CacheTerm(
-        token_s=nbytes / (bandwidth(gpu, constants) * constants.kv_efficiency),
+        token_s=nbytes * layers.group**era.group_reads / kv_bandwidth(gpu, itemsize, constants),
         token_bytes=nbytes / candidate.pipeline_parallel_size,
         pair_s=2 * layers.layers * layers.score_width / tp / flops,
         window_tokens=layers.window_tokens,
@@ -169,7 +215,9 @@ def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple
     tp, gpu = candidate.tensor_parallel_size, candidate.gpu
     if tp == 1:
         return 0.0, 0.0
-    link = link_of(gpu)
     moved = work.reductions * work.hidden_size * work.itemsize_bytes * 2 * (tp - 1) / tp
-    rate = gpu.link_gbps_per_direction * GIGA * constants.link_efficiency[link]
-    return work.reductions * constants.link_s[link] * constants.link_growth(link, tp), moved / rate
+    rate = gpu.link_gbps_per_direction * GIGA
+    if gpu.link == "nvlink":
+        return work.reductions * constants.nvlink_s, moved / (rate * constants.nvlink_efficiency)
+    hop_s = constants.pcie_s if gpu.peer_to_peer else constants.no_peer_s
+    return work.reductions * hop_s * log2(tp), moved / (rate * constants.pcie_efficiency)

@@ -54,6 +54,7 @@ class CacheLayers:
     extra_bytes_per_token: int
     kv_heads: int  # 0: the same on every rank (MLA)
     window_tokens: int | None
+    group: float  # query heads per KV head
     score_width: int  # query heads x (width of K + width of V): elements multiplied per query and cached token
     state_elements: int  # per request, whatever its length (mamba, linear attention)
 
@@ -85,8 +86,8 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
     quantization = engine_quantization(facts, online_quantization)
     itemsize = ITEMSIZE_BYTES[dtype]
     matrices: dict[tuple[Format, bool], list[float]] = {}
-    experts = []
-    caches = []
+    experts: list[ExpertLayers] = []
+    caches: list[CacheLayers] = []
     reductions = narrow_layers = first = 0
     for run in facts.layers:
         prefix = f"{facts.layers_prefix}.{first + run.count // 2}"  # exceptions sit at a run's ends
@@ -174,10 +175,10 @@ def _scheme(
 def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
     if cache.kind in {"mamba", "none"}:
         states = sum(_product(state.shape) for state in cache.states)
-        return CacheLayers(layers, 0, 0, 1, None, 0, states)
+        return CacheLayers(layers, 0, 0, 1, None, 1, 0, states)
     if cache.kind == "mla":
         width = cache.num_query_heads * 2 * cache.head_size
-        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, width, 0)
+        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, 1, width, 0)
     both = cache.head_size + (cache.head_size_v or cache.head_size)
     heads = cache.num_query_heads or cache.num_kv_heads
     return CacheLayers(
@@ -186,6 +187,7 @@ def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
         cache.extra_bytes_per_token,
         cache.num_kv_heads,
         cache.window_tokens,
+        heads / cache.num_kv_heads,
         heads * both,
         0,
     )
