@@ -23,6 +23,7 @@ from planner.catalog.rates import RATE_NAMES
 from planner.catalog.row_kinds import KINDS, REQUIRED
 from planner.spec.problems import Problems
 from planner.spec.source import compose
+from planner.targets import TARGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,12 @@ def _unquoted(node: Any, field: str) -> Any:
     from dataclasses import replace
 
     return replace(node, plain=True) if field in {"usd_per_second", "value"} else node
+
+
+def test_every_target_has_its_prices() -> None:
+    assert {path.stem for path in HERE.glob("*.json")} == {"gpus", *TARGETS}
+    for part in ("offers", "rates"):
+        assert KINDS[part]["target"].json_schema["enum"] == list(TARGETS)
 
 
 def test_no_file_names_a_row_twice() -> None:
