@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -96,6 +97,18 @@ def header(tensors: Mapping[str, tuple[str, list[int], int]]) -> tuple[bytes, in
     return len(text).to_bytes(8, "little") + text, end
 
 
+def blob(name: str, content: bytes | Virtual) -> dict[str, Any]:
+    """What the hub's API tells of a file: size, git's id, and the sha256 where it is kept as a large file."""
+    if isinstance(content, Virtual):
+        return {"size": content.size, "blobId": "0" * 40}
+    git_id = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    known: dict[str, Any] = {"size": len(content), "blobId": git_id}
+    if name.endswith((".safetensors", ".bin")):
+        digest = hashlib.sha256(content).hexdigest()
+        known["lfs"] = {"sha256": digest, "oid": digest, "size": len(content), "pointerSize": 134}
+    return known
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -128,14 +141,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer_file()
 
     def answer_api(self) -> None:
-        repo, _, revision = self.path.removeprefix("/api/models/").partition("/revision/")
+        path = self.path.removeprefix("/api/models/").partition("?")[0]
+        repo, kind, revision = path.partition("/tree/") if "/tree/" in path else path.partition("/revision/")
         found = self.hub.repos.get(repo)
         if found is None:
             self.refuse(401, "RepoNotFound")
         elif revision not in {"", found.branch, found.sha}:
             self.refuse(404, "RevisionNotFound")
         else:
-            siblings = [{"rfilename": name} for name in found.files]
+            blobs = {name: blob(name, content) for name, content in found.files.items()}
+            if kind == "/tree/":
+                entries = [{"type": "file", "path": name, "oid": one["blobId"], **one} for name, one in blobs.items()]
+                self.send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+                return
+            asks_for_blobs = "blobs=" in self.path
+            siblings = [{"rfilename": name, **(one if asks_for_blobs else {})} for name, one in blobs.items()]
             info = {"id": repo, "sha": found.sha, "gated": "manual" if found.gated else False, "siblings": siblings}
             self.send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
 

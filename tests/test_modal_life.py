@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -168,3 +170,61 @@ def test_client_snippets_name_the_url_and_no_secret(spec: Path) -> None:
     assert "/servers/llama/Engine/v1" in done.out
     assert "$MODAL_PROXY_TOKEN_ID" in done.out
     assert "sk-very-secret" not in done.out
+
+
+def test_an_app_with_a_time_to_live_stops_itself(spec: Path, world: World, tmp_path: Path) -> None:
+    """Its scheduled function, run with the real client, ends the app once the time is over."""
+    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--ttl", "2h")
+    assert done.code == 0, done.err
+    assert "It stops itself at" in done.out
+    app = world.deployed("llama")
+    assert app is not None
+    schedule = app.current.functions["expire"].data.schedule if app.current else None
+    assert schedule is not None
+    assert len(schedule.cron.cron_string.split()) == 5
+    source = next(content.decode() for content in world.files.values() if b"def expire" in content)
+    expires_at = next(line for line in source.splitlines() if line.startswith("EXPIRES_AT"))
+    for text, left in ((source, True), (source.replace(expires_at, 'EXPIRES_AT = "2020-01-01T00:00:00+00:00"'), False)):
+        (tmp_path / "app.py").write_text(text)
+        subprocess.run([sys.executable, "-c", "import app; app.expire.local()"], cwd=tmp_path, check=True)
+        assert (world.deployed("llama") is not None) == left
+
+
+@pytest.mark.parametrize("ttl", ["2", "2x", "-1h", "5m", "999d", "1h30m"])
+def test_a_time_to_live_that_is_none(spec: Path, ttl: str) -> None:
+    done = gpuplan("deploy", spec, f"--ttl={ttl}")
+    assert done.code == 2
+    assert "write 30m, 2h or 3d" in done.err
+
+
+def test_the_rendered_smoke_test_asks_a_running_endpoint(spec: Path, world: World, tmp_path: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    assert gpuplan("render", spec, "--out", tmp_path / "out").code == 0
+    url = f"{world.web_url}/servers/llama/Engine"
+    done = subprocess.run(
+        [sys.executable, "-m", "modal", "run", "app.py::smoke", "--url", url],
+        cwd=tmp_path / "out",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{LLAMA_70B.repo} from" in done.stdout
+    assert "tokens/s for one request" in done.stdout
+
+
+def test_a_saved_plan_is_launched_as_it_was_saved(spec: Path, world: World, tmp_path: Path) -> None:
+    from planner.plan_file import save_plan
+    from planner.spec import load_spec
+    from tests.hand_plans import plan_of
+
+    saved = tmp_path / "plan.json"
+    save_plan(plan_of(load_spec(str(spec))), saved, spec_path=str(spec))
+    spec.write_text(SPEC_7B)
+    stale = gpuplan("deploy", saved)
+    assert stale.code == 2
+    assert "was edited since" in stale.err
+    assert "although the saved plan is stale" in stale.err
+    done = gpuplan("deploy", saved, "--yes", "--no-wait", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["release"]["model"]["repo"] == LLAMA_70B.repo

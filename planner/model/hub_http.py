@@ -17,6 +17,7 @@ Answer = TypeVar("Answer")
 
 READ_SECONDS = 5.0  # the longest silence of a server that is still waited for
 WEB = "https://huggingface.co"  # where a person logs in and accepts licences, whatever HF_ENDPOINT is
+TRANSPORTS = {"httpx", "httpx2"}  # what huggingface_hub 1 and 2 speak HTTP with
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, EMPTY_RANGE, PARTIAL = 401, 403, 404, 416, 206
 
 
@@ -119,7 +120,6 @@ def explained(error: Exception, repo: str, revision: str, name: str | None = Non
     """The failure as a ModelError with what to do; anything that is no answer of the hub comes back as it is."""
     from huggingface_hub import errors
 
-    transport = next(base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     if isinstance(error, errors.GatedRepoError):
         return gated(repo)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -129,7 +129,7 @@ def explained(error: Exception, repo: str, revision: str, name: str | None = Non
         )
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
         return _refused(error.response.status_code, repo, name, error)
-    if isinstance(error, (transport, OSError, TimeoutError)):
+    if isinstance(error, (OSError, TimeoutError)) or type(error).__module__.partition(".")[0] in TRANSPORTS:
         return HubUnreachableError(f"{endpoint()} gave no answer{f' for {name}' if name else ''} ({_short(error)})")
     return error
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     FlagValue = str | int | bool | tuple[str | int, ...] | None
 
-FLAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+FLAG = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 
 # Flags of vLLM 0.33.0 (engine/arg_utils.py, entrypoints/common/cli_args.py) and the key that stands for each.
 # vLLM's parser takes underscores for dashes, and any unambiguous beginning of a flag.
@@ -60,7 +60,7 @@ def serve_flags() -> Kind:
     scalar = {"type": ["string", "number", "boolean"]}
     schema = {
         "type": "object",
-        "propertyNames": {"pattern": f"^{FLAG.pattern}$", "not": {"enum": sorted(KEY_OF_FLAG)}},
+        "propertyNames": {"pattern": f"^{FLAG}$", "not": {"enum": sorted(KEY_OF_FLAG)}},
         "additionalProperties": {"anyOf": [scalar, {"type": "array", "items": scalar, "minItems": 1}]},
     }
     return Kind(read_flags, schema, "mapping of flag to a value, a list or `true`")
@@ -73,7 +73,7 @@ def read_flags(node: Node, key: str, problems: Problems) -> dict[str, FlagValue]
         return None
     flags: dict[str, FlagValue] = {}
     for flag, (place, child) in node.value.items():
-        path = f"{key}.{flag}" if FLAG.fullmatch(flag) else f"{key}.{quoted(flag)}"
+        path = f"{key}.{flag}" if re.fullmatch(FLAG, flag) else f"{key}.{quoted(flag)}"
         if message := _refusal(flag):
             problems.add(place, path, message)
         elif flag.replace("_", "-") in (known.replace("_", "-") for known in flags):
@@ -87,7 +87,7 @@ def _refusal(flag: str) -> str | None:
     """Why this flag may not stand here."""
     if flag.startswith("-"):
         return f"flags stand without dashes; type {quoted(flag.lstrip('-'))[1:-1]}"
-    if not FLAG.fullmatch(flag):
+    if not re.fullmatch(FLAG, flag):
         return "is no flag; type a vllm serve flag without dashes, as in seed: 7"
     bare = flag.replace("_", "-").lower()
     bare = bare.removeprefix("no-")
@@ -128,6 +128,6 @@ def _scalar(node: Node, path: str, problems: Problems) -> str | int:
         problems.add(node.place, path, "this looks like a secret's value; type it nowhere but at the provider")
     elif any(ord(character) < 32 and character not in "\n\t" for character in written):
         problems.add(node.place, path, "holds a control character; type the value without it")
-    elif node.plain and INTEGER.fullmatch(written) and len(written) < 20:
+    elif node.plain and re.fullmatch(INTEGER, written) and len(written) < 20:
         return int(written)
     return written if isinstance(written, str) else ""

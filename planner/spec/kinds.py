@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
     Read = Callable[[Node, str, Problems], Any]
 
-INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
-DECIMAL = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-TRUTH = re.compile(r"(?i:true|false|yes|no|on|off)")
+# Patterns stay text: `re` compiles and keeps those that a spec really needs, most never are.
+INTEGER = r"[+-]?(0|[1-9][0-9]*)"
+DECIMAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
+TRUTH = {"true", "false", "yes", "no", "on", "off", "y", "n"}
 # What YAML 1.1 readers turn into something else than text: numbers of every kind, times, dates, infinities.
-NOT_TEXT = re.compile(
-    r"(?i)[+-]?[0-9][0-9_,:]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0[xob][0-9a-f_]+|\d{4}-\d\d?-\d\d?|[+-]?\.inf|\.nan"
-)
-THOUSANDS = re.compile(r"([0-9]{1,6}) ?([kKmM])i?")
+NOT_TEXT = r"(?i)[+-]?[0-9][0-9_,:]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0[xob][0-9a-f_]+|\d{4}-\d\d?-\d\d?|[+-]?\.inf|\.nan"
+THOUSANDS = r"([0-9]{1,6}) ?([kKmM])i?"
 MOST_DIGITS = 15
 
 NICKNAMES = {
@@ -88,7 +87,7 @@ def whole(low: int, high: int, example: int, *words: str) -> Kind:
         written = node.value
         if written in words:
             return str(written)
-        if not (node.plain and isinstance(written, str) and INTEGER.fullmatch(written)):
+        if not (node.plain and isinstance(written, str) and re.fullmatch(INTEGER, written)):
             also = f" (or {words[0]})" if words else ""
             problems.add(node.place, key, f"{shown(node)} is not a whole number; {_number_advice(node, example)}{also}")
             return None
@@ -111,7 +110,7 @@ def number(low: float, high: float, example: float, *, above_low: bool = False) 
             return None
         value = float(written)
         if (low < value or (low == value and not above_low)) and value <= high:
-            return int(written) if INTEGER.fullmatch(written) else value
+            return int(written) if re.fullmatch(INTEGER, written) else value
         problems.add(node.place, key, f"{_short(written)} is out of range; type {_range(low, high, above_low)}")
         return None
 
@@ -138,13 +137,12 @@ def money(high: int, example: int) -> Kind:
     return Kind(read, schema, _range(0, high, above_low=True))
 
 
-def text(pattern: str, what: str, example: str) -> Kind:
-    """Text that the whole of ``pattern`` matches."""
-    matches = re.compile(pattern)
+def text(pattern: str, what: str, example: str, *, commits: bool = False) -> Kind:
+    """Text that the whole of ``pattern`` matches; ``commits``: it may be a commit, which looks like some keys."""
 
     def read(node: Node, key: str, problems: Problems) -> str | None:
-        message = _not_text(node, example) or _not_clean(node)
-        if not message and not matches.fullmatch(str(node.value)):
+        message = _not_text(node, example) or _not_clean(node, commits=commits)
+        if not message and not re.fullmatch(pattern, str(node.value)):
             message = f"{shown(node)} is not {what}; type for example {example}"
         if message:
             problems.add(node.place, key, message)
@@ -185,7 +183,7 @@ def _decimal(node: Node, key: str, problems: Problems, example: float) -> str | 
     if (
         node.plain
         and isinstance(node.value, str)
-        and DECIMAL.fullmatch(node.value)
+        and re.fullmatch(DECIMAL, node.value)
         and len(node.value) <= MOST_DIGITS * 2
     ):
         return node.value
@@ -198,9 +196,9 @@ def _number_advice(node: Node, example: float) -> str:
     written = node.value
     if not isinstance(written, str):
         return f"type for example {example}"
-    if not node.plain and DECIMAL.fullmatch(written):
+    if not node.plain and re.fullmatch(DECIMAL, written):
         return "take away the quotes"
-    if amount := THOUSANDS.fullmatch(written):
+    if amount := re.fullmatch(THOUSANDS, written):
         count, power = int(amount[1]), 1 if amount[2] in "kK" else 2
         return f"type {count * 1000**power} or {count * 1024**power}"
     if re.fullmatch(r"[0-9]+(\.[0-9]+)? ?%", written):
@@ -211,15 +209,15 @@ def _number_advice(node: Node, example: float) -> str:
 def _not_text(node: Node, example: str) -> str | None:
     if not isinstance(node.value, str):
         return f"{shown(node)} is not text; type for example {example}"
-    if node.plain and (TRUTH.fullmatch(node.value) or node.is_null or NOT_TEXT.fullmatch(node.value)):
-        read_as = "true or false" if TRUTH.fullmatch(node.value) else "a number or a date"
+    if node.plain and (node.value.lower() in TRUTH or node.is_null or re.fullmatch(NOT_TEXT, node.value)):
+        read_as = "true or false" if node.value.lower() in TRUTH else "a number or a date"
         return f'YAML reads {node.value[:40]} as {read_as}; type "{node.value[:40]}", in quotes'
     return None
 
 
-def _not_clean(node: Node) -> str | None:
+def _not_clean(node: Node, *, commits: bool) -> str | None:
     written = str(node.value)
-    if looks_secret(written):
+    if looks_secret(written) and not (commits and re.fullmatch(r"[0-9a-f]{40}", written)):
         return "this looks like a secret's value, which must never stand in a spec; type the name of a secret"
     if bad := next((character for character in written if not character.isprintable()), None):
         return f"holds the character U+{ord(bad):04X}, which cannot be printed; type it without"

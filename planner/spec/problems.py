@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 LONGEST_SHOWN = 48  # characters of a value that a message repeats
 
-# What tokens of Hugging Face, OpenAI-like services, Modal, Weights & Biases, GitHub, AWS and web logins begin with.
-SECRET = re.compile(
-    r"\b(hf|api_org|gh[pousr]|github_pat|glpat|xox[abprs])[_-][A-Za-z0-9_-]{8,}"
-    r"|\b(sk|ak|as|wk|ws|nvapi|pk|rk)-[A-Za-z0-9_-]{8,}"
-    r"|\bAKIA[A-Z0-9]{12,}|\beyJ[A-Za-z0-9_-]{16,}"
+# What tokens of Hugging Face, GitHub, GitLab, Slack, AWS, OpenAI-like services, Modal and web logins begin with.
+TOKEN_STARTS = (
+    *("hf_", "api_org_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "AKIA"),
+    *("sk-", "sk_", "pk-", "rk-", "ak-", "as-", "wk-", "ws-", "nvapi-", "eyJ"),
 )
-LONG_RANDOM = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+/=]{32,}")
+SHORTEST_TOKEN = 8  # characters behind the start
+LEAST_RANDOM = 32  # characters; W&B keys are 40 of them
+LONG_RANDOM = r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9+/=]+"
 
 
 class Problems:
@@ -70,8 +71,11 @@ def _bare(word: str) -> str:
 
 
 def looks_secret(text: str) -> bool:
-    """Whether the text looks like a token or key that must not stand in a spec."""
-    return bool(SECRET.search(text)) or bool(LONG_RANDOM.fullmatch(text))
+    """Whether the text holds what looks like a token or key, which must not stand in a spec."""
+    for start in TOKEN_STARTS:
+        if start in text and re.search(rf"(?<![A-Za-z0-9]){start}[A-Za-z0-9_-]{{{SHORTEST_TOKEN},}}", text):
+            return True
+    return len(text) >= LEAST_RANDOM and bool(re.fullmatch(LONG_RANDOM, text))
 
 
 def shown(node: Node) -> str:

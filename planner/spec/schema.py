@@ -1,7 +1,7 @@
 """Spec: every key a person may write, its default, and how its value is read. Frozen; unknown keys are refused.
 
 Plain dataclasses, read by ``kinds``: building pydantic models costs a plan 30 ms of import, a third of its whole time.
-``dataclasses.replace`` changes a spec; ``spec_values`` and ``dump_spec`` of this package turn one into plain values
+``dataclasses.replace`` changes a spec; ``spec_values`` and ``dump_spec`` of ``dump`` turn one into plain values
 and into YAML.
 """
 
@@ -47,7 +47,7 @@ class ModelSpec:
     revision: str = field(
         default="main",
         metadata=about(
-            text(REVISION, "a branch, a tag or a 40-hex commit", "main"),
+            text(REVISION, "a branch, a tag or a 40-hex commit", "main", commits=True),
             "Branch, tag or 40-hex commit; resolved to the commit when the hub can be reached.",
         ),
     )

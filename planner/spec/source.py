@@ -28,7 +28,7 @@ DEEPEST = 16  # levels of nesting; a spec has four
 MOST_NODES = 10_000  # aliases counted as often as they are used
 STANDARD = ("str", "int", "float", "bool", "null", "seq", "map")
 STANDARD_TAGS = {None, "!", *(f"tag:yaml.org,2002:{name}" for name in STANDARD)}
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 UTF_16_AND_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 START = "name: my-model and model: {repo: org/name}"
 
@@ -66,7 +66,7 @@ def compose(text: str, label: str, problems: Problems) -> Node | None:
     """The one document in the text as nodes, a null where it is empty; None after a problem."""
     text = text.removeprefix("\ufeff")
     try:
-        if bad := UNPRINTABLE.search(text):
+        if not text.replace("\n", "").isprintable() and (bad := re.search(UNPRINTABLE, text)):
             place = _place_at(text, bad.start(), label)
             raise UnreadableError(place, f"the character U+{ord(bad[0]):04X} cannot stand in YAML; type it without")
         return _Composer(text, label, problems).document()

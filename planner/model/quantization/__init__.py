@@ -1,7 +1,17 @@
 """What a checkpoint's published quantization says about each module: parse_quantization(config).scheme_for(name)."""
 
+from planner.model.quantization.modules import QuantizedModule, module_scheme, quantized_modules
 from planner.model.quantization.parse import engine_quantization, parse_quantization
 from planner.model.quantization.quantization import ModuleKind, Quantization
 from planner.model.quantization.scheme import Scheme
 
-__all__ = ["ModuleKind", "Quantization", "Scheme", "engine_quantization", "parse_quantization"]
+__all__ = [
+    "ModuleKind",
+    "Quantization",
+    "QuantizedModule",
+    "Scheme",
+    "engine_quantization",
+    "module_scheme",
+    "parse_quantization",
+    "quantized_modules",
+]

@@ -33,18 +33,12 @@ def parse_compressed_tensors(config: Mapping[str, Any]) -> Quantization:
         "targets",
         ignored=tuple(config.get("ignore") or ()),
         rules=tuple(rules),
-        kv_cache_dtype=_kv_cache_dtype(config.get("kv_cache_scheme")),
     )
 
 
 def _transforms(config: Mapping[str, Any]) -> bool:
     transform = config.get("transform_config")
     return bool(transform and transform.get("config_groups"))
-
-
-def _kv_cache_dtype(scheme: Mapping[str, Any] | None) -> str | None:
-    """FP8 scales for K and V make kv_cache_dtype "auto" fp8."""
-    return "fp8" if scheme and scheme.get("num_bits") == 8 and scheme.get("type") == "float" else None
 
 
 def compressed_scheme(group: Mapping[str, Any], published: str | None) -> Scheme:

@@ -32,14 +32,12 @@ def parse_modelopt(config: Mapping[str, Any]) -> Quantization:
     settings: Mapping[str, Any] = nested if isinstance(nested, dict) else config
     algorithm = str(settings.get("quant_algo") or "").upper()
     excluded = settings.get("exclude_modules") or settings.get("ignore") or ()
-    kv_cache_dtype = _kv_cache_dtype(settings)
     if algorithm == "MIXED_PRECISION":
         return Quantization(
             "modelopt_mixed",
             "layers",
             ignored=tuple(excluded),
             layers=_layer_schemes(settings.get("quantized_layers") or {}),
-            kv_cache_dtype=kv_cache_dtype,
         )
     scheme = _algorithm_scheme(algorithm)
     return Quantization(
@@ -47,7 +45,6 @@ def parse_modelopt(config: Mapping[str, Any]) -> Quantization:
         "wildcards",
         {"linear": scheme, "experts": _experts_scheme(scheme), "head": scheme},
         tuple(excluded),
-        kv_cache_dtype=kv_cache_dtype,
     )
 
 
@@ -73,13 +70,3 @@ def _layer_schemes(published: Mapping[str, Mapping[str, Any]]) -> dict[str, Sche
         found = EXPERT_ENTRY.match(name)
         schemes.setdefault(found.group(1) if found else name, scheme)
     return schemes
-
-
-def _kv_cache_dtype(settings: Mapping[str, Any]) -> str | None:
-    """kv_cache_quant_algo of the old file, kv_cache_scheme of config.json."""
-    algorithm, scheme = settings.get("kv_cache_quant_algo"), settings.get("kv_cache_scheme")
-    if isinstance(algorithm, str):
-        return "fp8" if algorithm.upper() == "FP8" else None
-    if isinstance(scheme, dict):
-        return "fp8" if scheme.get("type") == "float" and scheme.get("num_bits") == 8 else None
-    return "fp8" if scheme == "FP8" else None

@@ -40,7 +40,6 @@ class Quantization:
     rules: tuple[Rule, ...] = ()
     layers: Mapping[str, Scheme | None] = field(default_factory=dict)  # full name -> scheme
     quantized_modules: tuple[str, ...] = ()  # GPTQ's modules_in_block_to_quantize; empty: all
-    kv_cache_dtype: str | None = None  # what the checkpoint makes of kv_cache_dtype "auto": "fp8" or None
     deprecated: bool = False  # 0.33.0 asks for --allow-deprecated-quantization
 
     def scheme_for(self, prefix: str, kind: ModuleKind, parts: tuple[str, ...] = ()) -> Scheme | None:

@@ -1,0 +1,160 @@
+"""The local target with real processes; the engine is a stand-in that speaks vLLM's HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from planner.deployment.access import auth_headers
+from planner.verify import UnansweredError, model_cards
+from tests.command import gpuplan
+from tests.hand_plans import plan_by_hand
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.network, pytest.mark.usefixtures("stand_in_vllm")]
+SPEC = """\
+name: toy
+model: {repo: org/toy, path: toy}
+engine: {max_model_len: 256, max_num_seqs: 4, extra_args: {load-format: dummy}}
+gpu: {types: [L40S], counts: [1]}
+secrets: {api_key: vllm-api-key}
+target: local
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr("planner.cli.planning._plan", plan_by_hand)
+    monkeypatch.setattr("planner.deployment.undo.PAUSE_S", 0.05)
+    monkeypatch.setenv("VLLM_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("NO_COLOR", "1")
+    (tmp_path / "toy").mkdir()
+    path = tmp_path / "toy.yaml"
+    path.write_text(SPEC)
+    yield path
+    gpuplan("stop", path, "--yes")
+
+
+def behave(spec: Path, **behaviour: object) -> None:
+    """What the stand-in engine does from its next start on."""
+    (spec.parent / "toy" / "vllm-stand-in.json").write_text(json.dumps(behaviour))
+
+
+def running(spec: Path) -> dict[str, object]:
+    shown = json.loads(gpuplan("status", spec, "--json").out)["running"]
+    assert isinstance(shown, dict)
+    return shown
+
+
+def test_the_whole_life(spec: Path) -> None:
+    deployed = gpuplan("deploy", spec, "--yes", "--json")
+    assert deployed.code == 0, deployed.err
+    said = json.loads(deployed.out)
+    assert said["verified"]
+    seen = {proof["what"]: proof["seen"] for proof in said["proofs"]}
+    assert seen["model"] == "org/toy"
+    assert seen["weights"] == str((spec.parent / "toy").resolve())
+    assert seen["max_model_len"] == "256"
+
+    url = said["running"]["url"]
+    with pytest.raises(UnansweredError) as refused:
+        model_cards(url, {})
+    assert refused.value.status == 401
+    assert model_cards(url, auth_headers(os.environ))[0]["id"] == "org/toy"
+
+    assert "running, version 1" in gpuplan("status", spec).out
+    assert gpuplan("diff", spec, "--exit-code").code == 0
+    assert "No changes" in gpuplan("deploy", spec, "--yes").out
+
+    spec.write_text(SPEC.replace("max_model_len: 256", "max_model_len: 128"))
+    assert gpuplan("diff", spec, "--exit-code").code == 3
+    changed = gpuplan("deploy", spec, "--yes")
+    assert changed.code == 0, changed.err
+    assert "max_model_len: 128" in changed.out
+
+    assert "gpuplan: engine: ready" in gpuplan("logs", spec).out
+    assert "version 3 is version 1 again" in gpuplan("rollback", spec, "--yes").out
+    assert running(spec)["version"] == 3
+
+    stopped = gpuplan("stop", spec, "--yes")
+    assert stopped.code == 0
+    assert "nothing runs" in gpuplan("status", spec).out
+
+
+def test_a_version_that_dies_gives_way_to_the_one_before(spec: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    spec.write_text(SPEC.replace("max_model_len: 256", "max_model_len: 128"))
+    behave(spec, die="torch.OutOfMemoryError: CUDA out of memory.")
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "30")
+    assert done.code == 7
+    assert "out of memory while starting" in done.err
+    assert "Rolled back: version 3 is version 1 again." in done.err
+
+
+def test_a_first_version_that_dies_leaves_nothing(spec: Path) -> None:
+    behave(spec, die="Segmentation fault")
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "30")
+    assert done.code == 7
+    assert "Segmentation fault" in done.err
+    assert "Nothing is left running." in done.err
+    assert "nothing runs" in gpuplan("status", spec).out
+
+
+def test_what_is_missing_on_this_machine_is_told_at_once(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec.write_text(SPEC.replace("counts: [1]", "counts: [2]").replace("path: toy", "path: nowhere"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("VLLM_API_KEY")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    for said in ("no `vllm` on the PATH", "this machine has no GPU", "set VLLM_API_KEY", "is not a folder"):
+        assert said in done.err
+
+
+def test_a_second_deploy_is_refused_while_one_runs(spec: Path) -> None:
+    from planner.targets import local
+
+    with local.lock("toy", None, 60):
+        done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "another deploy of it runs on this machine" in done.err
+
+
+def test_a_process_that_died_later_is_seen(spec: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    from planner.targets import local, local_process
+
+    now = local.observe("toy", None)
+    assert now is not None
+    local_process.end(int(now.provider_id))
+    shown = running(spec)
+    assert (shown["state"], shown["containers"]) == ("dead", 0)
+
+
+def test_logs_can_be_followed_to_the_end(spec: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    lines: list[str] = []
+    from planner.targets import local
+
+    reader = threading.Thread(target=lambda: lines.extend(local.log_lines("toy", None, follow=True)))
+    reader.start()
+    time.sleep(0.1)
+    assert gpuplan("stop", spec, "--yes").code == 0
+    reader.join(5)
+    assert not reader.is_alive()
+    assert any(line.startswith("gpuplan: engine: starting: vllm serve") for line in lines)
+
+
+def test_a_rollback_to_nowhere_is_refused(spec: Path) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    done = gpuplan("rollback", spec, "7", "--yes")
+    assert done.code == 7
+    assert "there is no version 7 to go back to" in done.err
+    assert gpuplan("rollback", spec, "--yes").code == 7
