@@ -273,6 +273,15 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert warning.endswith("planned from the catalogue")
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["not-a-url", "ftp://127.0.0.1", "http://[::1", "http://127.0.0.1:99999", "http://"]
+)
+def test_an_endpoint_that_is_none(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    (warning,) = find(GATED).warnings
+    assert warning.endswith("planned from the catalogue")
+
+
 def test_a_hub_that_goes_silent_later_leaves_the_last_answer(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     find()
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
