@@ -80,7 +80,7 @@ def test_the_whole_life(spec: Path) -> None:
     assert changed.code == 0, changed.err
     assert "max_model_len: 128" in changed.out
 
-    assert "gpuplan: engine: ready" in gpuplan("logs", spec).out
+    assert "gpuplan: engine: starting: vllm serve" in gpuplan("logs", spec).out
     assert "version 3 is version 1 again" in gpuplan("rollback", spec, "--yes").out
     assert running(spec)["version"] == 3
 
