@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from planner.candidates import Candidate
+    from planner.catalog.rates import Rates
+    from planner.spec.schema import ResourcesSpec
+    from planner.workload import Workload
+
+SECONDS_PER_HOUR = 3600
+HOURS_PER_MONTH = 730  # 8,760 hours of a year / 12: what providers count
+MILLION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +33,74 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One container for one hour, as lines."""
+    """One container for one hour, as lines; per token and request at the speed of the planned load.
+
+    Each of the last three figures carries the container's whole price: they are alternatives, not parts.
+    """
 
     lines: tuple[CostLine, ...]
     gpu_usd_per_hour: Decimal
     usd_per_hour: Decimal
     usd_per_million_output_tokens: Decimal
+    usd_per_million_input_tokens: Decimal | None = None  # None where the load was not given
+    usd_per_request: Decimal | None = None
+
+
+def make_cost(
+    candidate: Candidate,
+    rates: Rates,
+    resources: ResourcesSpec,
+    output_tokens_per_second: float,
+    region: str | None = None,
+    workload: Workload | None = None,
+) -> Cost:
+    """One container of ``candidate`` for an hour. A GPU without an offer costs nothing, and no line stands for it."""
+    lines = container_lines(candidate, rates, resources, region, Decimal(SECONDS_PER_HOUR))
+    usd_per_hour = total_usd(lines)
+    multiplier = rates.region_multiplier(region)
+    gpu_usd = sum((line.usd for line in lines if line.name == GPU_LINE), Decimal(0)) * multiplier
+    tokens_per_hour = Decimal(str(output_tokens_per_second)) * SECONDS_PER_HOUR
+    usd_per_token = usd_per_hour / tokens_per_hour
+    usd_per_request = usd_per_token * workload.output_tokens if workload else None
+    return Cost(
+        lines=lines,
+        gpu_usd_per_hour=gpu_usd,
+        usd_per_hour=usd_per_hour,
+        usd_per_million_output_tokens=usd_per_token * MILLION,
+        usd_per_million_input_tokens=usd_per_request / workload.input_tokens * MILLION
+        if workload and usd_per_request is not None
+        else None,
+        usd_per_request=usd_per_request,
+    )
+
+
+GPU_LINE = "GPUs"
+
+
+def container_lines(
+    candidate: Candidate, rates: Rates, resources: ResourcesSpec, region: str | None, seconds: Decimal
+) -> tuple[CostLine, ...]:
+    """``seconds`` of one container: GPUs, CPU, memory, and what a chosen region adds to all three."""
+    lines = []
+    if candidate.offer:
+        lines.append(
+            CostLine(GPU_LINE, candidate.count * seconds, "GPU-seconds", candidate.offer.usd_per_second),
+        )
+    lines += [
+        CostLine("CPU", _exact(resources.cpu_cores) * seconds, "core-seconds", rates.usd_per_cpu_core_second),
+        CostLine("memory", _exact(resources.memory_gib) * seconds, "GiB-seconds", rates.usd_per_memory_gib_second),
+    ]
+    surcharge = rates.region_multiplier(region) - 1
+    if surcharge:
+        lines.append(CostLine(f"region {region}", surcharge, "times the lines above", total_usd(lines)))
+    return tuple(lines)
+
+
+def total_usd(lines: tuple[CostLine, ...] | list[CostLine]) -> Decimal:
+    """The sum of the lines."""
+    return sum((line.usd for line in lines), Decimal(0))
+
+
+def _exact(number: float) -> Decimal:
+    """The decimal a person wrote: 0.1 is a tenth."""
+    return Decimal(str(number))
