@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.memory.formats.place import HOPPER, NATIVE_FP4
+from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, HOPPER, NATIVE_FP4, V0_33
 from planner.memory.formats.tiles import marlin_padded, round_up
 from planner.memory.formats.unquantized import bias_bytes
 from planner.model.quantization.scheme import MX_GROUP_SIZE, NVFP4_GROUP_SIZE
@@ -48,7 +48,7 @@ def _marlin_linear(shard: LinearShard, group_size: int, scalars: tuple[int, ...]
     """marlin_utils_fp4.prepare_fp4_layer_for_marlin: one scale byte per group."""
     width, depth = marlin_padded(shard.out_features, shard.in_features, group_size)
     bias = (width * place.itemsize,) if shard.bias else ()
-    return (width * depth // 2, width * depth // group_size, *scalars, *bias)
+    return (width * depth // 2, width * depth // group_size, *scalars, *bias, *place.marlin_locks())
 
 
 def nvfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
@@ -62,10 +62,11 @@ def nvfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int
         width = round_up(shard.intermediate, 64 if hidden % 128 == 0 else 128)
     w13, w2 = shard.count * width * shard.gates * hidden, shard.count * hidden * width
     scalars = (shard.count * SCALAR,) * (7 if native else 2)
+    locks = () if native else place.marlin_locks(EXPERT_BLOCKS_PER_SM)
     if scheme.method == "compressed-tensors":  # the checkpoint's own global scales stay beside the kernel's
         gates = shard.count * shard.gates * SCALAR
         scalars = (*scalars, gates, gates, shard.count * SCALAR, shard.count * SCALAR)
-    return (w13 // 2, w2 // 2, w13 // NVFP4_GROUP_SIZE, w2 // NVFP4_GROUP_SIZE, *scalars)
+    return (w13 // 2, w2 // 2, w13 // NVFP4_GROUP_SIZE, w2 // NVFP4_GROUP_SIZE, *scalars, *locks)
 
 
 def mxfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
@@ -78,7 +79,8 @@ def mxfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int
         hidden, width = round_up(hidden, 128 if deep_gemm else 256), round_up(width, 128)
     w13, w2 = shard.count * width * shard.gates * hidden, shard.count * hidden * width
     storages = (w13 // 2, w2 // 2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)
-    return (*storages, *_biases(shard, hidden, width, 4 if _uses_trtllm(place) else 2))
+    locks = place.marlin_locks(EXPERT_BLOCKS_PER_SM) if scheme.method == "compressed-tensors" else ()
+    return (*storages, *_biases(shard, hidden, width, 4 if _uses_trtllm(place) else 2), *locks)
 
 
 def _uses_triton(scheme: Scheme, place: Place) -> bool:
@@ -105,7 +107,7 @@ def _triton_mxfp4_experts(shard: ExpertShard, place: Place) -> tuple[int, ...]:
     (0.33.0: 4, mxfp4_utils._swizzle_mxfp4).
     """
     width = round_up(shard.intermediate, 64)
-    groups_multiple = 4 if place.rules >= (0, 33, 0) else 2
+    groups_multiple = 4 if place.rules >= V0_33 else 2
     storages: list[int] = []
     for rows, columns in ((width * shard.gates, shard.hidden), (shard.hidden, width)):
         groups = round_up(columns // MX_GROUP_SIZE, groups_multiple)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from planner.memory.formats.place import NATIVE_BLOCK_FP8, NATIVE_FP8
+from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, NATIVE_BLOCK_FP8, NATIVE_FP8, V0_33
 from planner.memory.formats.tiles import ceil_div, marlin_padded, marlin_padded_experts, round_up
 from planner.memory.formats.unquantized import bias_bytes
 from planner.model.quantization.scheme import FP8_BLOCK, MX_GROUP_SIZE
@@ -47,12 +47,12 @@ def _weight_only_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
     """Marlin: one scale per output channel in the model's dtype (marlin_utils_fp8.prepare_fp8_layer_for_marlin)."""
     width, depth = marlin_padded(shard.out_features, shard.in_features)
     bias = (width * place.itemsize,) if shard.bias else ()
-    return (width * depth, width * place.itemsize, *bias)
+    return (width * depth, width * place.itemsize, *bias, *place.marlin_locks())
 
 
 def _block_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
     block_n, block_k = scheme.block or FP8_BLOCK
-    if place.capability >= NATIVE_BLOCK_FP8:
+    if not _marlin_takes_blocks(scheme, place):
         rows = sum(ceil_div(output, block_n) for output in shard.outputs)
         scales = rows * ceil_div(shard.in_features, block_k) * scheme.block_scale_bytes
         # ModelOpt's FP8_PB_WO pads the output to whole blocks.
@@ -60,7 +60,14 @@ def _block_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int
         return (width * shard.in_features, scales, *bias_bytes(shard, place.dtype))
     width, depth = marlin_padded(shard.out_features, shard.in_features, block_k)
     bias = (width * place.itemsize,) if shard.bias else ()
-    return (width * depth, depth // block_k * width * place.itemsize, *bias)
+    return (width * depth, depth // block_k * width * place.itemsize, *bias, *place.marlin_locks())
+
+
+def _marlin_takes_blocks(scheme: Scheme, place: Place) -> bool:
+    """0.33.0 puts Marlin before Triton's block kernel on Ada; 0.25.0 keeps Triton there, for ModelOpt everywhere."""
+    if place.rules >= V0_33:
+        return place.capability < NATIVE_BLOCK_FP8
+    return place.capability < NATIVE_FP8 and scheme.method != "modelopt"
 
 
 def _mxfp8_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
@@ -70,7 +77,7 @@ def _mxfp8_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
         return (shard.out_features * shard.in_features, scales, *bias_bytes(shard, place.dtype))
     width, depth = marlin_padded(shard.out_features, shard.in_features, MX_GROUP_SIZE)
     bias = (width * place.itemsize,) if shard.bias else ()
-    return (width * depth, width * depth // MX_GROUP_SIZE, *bias)
+    return (width * depth, width * depth // MX_GROUP_SIZE, *bias, *place.marlin_locks())
 
 
 def float8_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
@@ -88,7 +95,8 @@ def float8_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[in
     weights = (shard.count * rows * shard.hidden, shard.count * shard.hidden * width)
     inputs = (SCALE, SCALE) if _is_static_tensor(scheme) else ()
     alphas = (shard.count * SCALE,) * 2 if flashinfer and not place.is_datacenter_blackwell else ()
-    return (*weights, *_expert_scales(shard, scheme, place, width, marlin), *inputs, *alphas)
+    locks = place.marlin_locks(EXPERT_BLOCKS_PER_SM) if marlin else ()
+    return (*weights, *_expert_scales(shard, scheme, place, width, marlin), *inputs, *alphas, *locks)
 
 
 def _expert_scales(shard: ExpertShard, scheme: Scheme, place: Place, width: int, marlin: bool) -> tuple[int, int]:
@@ -124,8 +132,9 @@ def refined_block(shard: ExpertShard, block: tuple[int, int]) -> tuple[int, int]
 def _mxfp8_experts(shard: ExpertShard, place: Place) -> tuple[int, ...]:
     """FlashInfer's TRT-LLM kernels on B200 and B300, Marlin elsewhere."""
     hidden, width = shard.hidden, marlin_padded_experts(shard.intermediate, 128)
+    locks = place.marlin_locks(EXPERT_BLOCKS_PER_SM)
     if place.is_datacenter_blackwell and place.flashinfer:
-        hidden = round_up(hidden, 256)  # flashinfer_utils.align_mxfp8_moe_weights_for_fi_trtllm
+        hidden, locks = round_up(hidden, 256), ()  # flashinfer_utils.align_mxfp8_moe_weights_for_fi_trtllm
     w13 = shard.count * width * shard.gates * hidden
     w2 = shard.count * hidden * width
-    return (w13, w2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)
+    return (w13, w2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE, *locks)

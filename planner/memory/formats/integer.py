@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.memory.formats.place import HOPPER
+from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, HOPPER, V0_33
 from planner.memory.formats.tiles import (
     MACHETE_GROUP_SIZES,
     MACHETE_TILE_K,
@@ -52,15 +52,18 @@ def packed_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int
     if uses_machete(shard, scheme, place):
         return _machete_linear(shard, scheme, place)
     width, depth = marlin_padded(shard.out_features, shard.in_features, scheme.group_size)
-    groups = 1 if scheme.group_size == -1 else depth // scheme.group_size
+    # With an activation order every rank needs the scales of the whole input.
+    scaled = shard.full_in_features if scheme.act_order else depth
+    groups = 1 if scheme.group_size == -1 else scaled // scheme.group_size
     zero_points = () if scheme.symmetric else (groups * width * scheme.bits // 8,)
     bias = (width * place.itemsize,) if shard.bias else ()
     return (
         width * depth * scheme.bits // 8,
         groups * width * place.itemsize,
         *zero_points,
-        *_extras(shard, scheme, sort_indices=True),
+        *_extras(shard, scheme, indices=2 if scheme.act_order else 0),
         *bias,
+        *place.marlin_locks(),
     )
 
 
@@ -88,16 +91,21 @@ def _machete_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[i
         weight,
         scales,
         *zero_points,
-        *_extras(shard, scheme, sort_indices=False),
+        *_extras(shard, scheme, indices=_machete_indices(scheme, place)),
         *bias_bytes(shard, place.dtype),
     )
 
 
-def _extras(shard: LinearShard, scheme: Scheme, *, sort_indices: bool) -> tuple[int, ...]:
+def _machete_indices(scheme: Scheme, place: Place) -> int:
+    """g_idx: 0.25.0 leaves a GPTQ checkpoint's where it is, needed or not."""
+    always = scheme.method == "auto_gptq" and place.rules < V0_33
+    return 1 if always or scheme.act_order else 0
+
+
+def _extras(shard: LinearShard, scheme: Scheme, indices: int) -> tuple[int, ...]:
     """weight_shape of compressed-tensors, and the indices of an activation order (0.25.0; 0.33.0 refuses it)."""
     shape = (WEIGHT_SHAPE,) if scheme.method == "compressed-tensors" else ()
-    indices = (shard.in_features * INDEX,) * (2 if sort_indices else 1) if scheme.act_order else ()
-    return (*shape, *indices)
+    return (*shape, *((shard.in_features * INDEX,) * indices))
 
 
 def packed_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
@@ -107,16 +115,18 @@ def packed_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[in
     width = marlin_padded_experts(shard.intermediate, scheme.group_size)
     shapes = ((width * shard.gates, shard.hidden), (shard.hidden, width))
     keeps_zero_points = not scheme.symmetric or scheme.method == "auto_gptq"
+    # 0.25.0 makes a GPTQ checkpoint's unused zero points, 32 bits packed to one number, in the model's dtype.
+    packed = place.itemsize if place.rules < V0_33 and scheme.method == "auto_gptq" else 4
     storages: list[int] = []
     for rows, columns in shapes:
         groups = 1 if scheme.group_size == -1 else columns // scheme.group_size
         storages += [
             shard.count * rows * columns * scheme.bits // 8,
             shard.count * groups * rows * place.itemsize,
-            *((shard.count * groups * rows * scheme.bits // 8,) if keeps_zero_points else ()),
+            *((shard.count * groups * rows * scheme.bits // 32 * packed,) if keeps_zero_points else ()),
             *((shard.count * 2 * place.itemsize,) if scheme.method == "compressed-tensors" else ()),
         ]
-    return tuple(storages)
+    return (*storages, *place.marlin_locks(EXPERT_BLOCKS_PER_SM))
 
 
 def marlin_takes_experts(shard: ExpertShard, scheme: Scheme) -> bool:

@@ -15,6 +15,9 @@ NATIVE_FP8 = 89  # Ada and later multiply FP8 (cutlass_scaled_mm_supports_fp8)
 NATIVE_BLOCK_FP8 = 90  # block-scaled GEMMs: DeepGEMM, FlashInfer, CUTLASS
 NATIVE_FP4 = 100  # Blackwell (cutlass_scaled_mm_supports_fp4)
 HOPPER = 90
+V0_33 = (0, 33, 0)
+LOCK = 4  # bytes
+EXPERT_BLOCKS_PER_SM = 4  # Marlin's thread blocks per multiprocessor in mixtures of experts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,18 @@ class Place:
     rules: tuple[int, int, int]
     dtype: str
     flashinfer: bool = True
+    sms: int | None = None  # streaming multiprocessors
 
     @property
     def itemsize(self) -> int:
         """Bytes of the model's dtype."""
         return ITEMSIZE_BYTES[self.dtype]
+
+    def marlin_locks(self, blocks_per_sm: int = 1) -> tuple[int, ...]:
+        """0.25.0 keeps Marlin's locks with each layer; 0.33.0 shares them (marlin_make_workspace_new)."""
+        if self.rules >= V0_33 or self.sms is None:
+            return ()
+        return (self.sms * blocks_per_sm * LOCK,)
 
     @property
     def is_datacenter_blackwell(self) -> bool:
@@ -39,4 +49,4 @@ class Place:
 
 def place_of(gpu: Gpu, engine: EngineConfig, dtype: str) -> Place:
     """``dtype``: of what is not quantized in this model."""
-    return Place(gpu.compute_capability, engine.rules, dtype, engine.flashinfer)
+    return Place(gpu.compute_capability, engine.rules, dtype, engine.flashinfer, gpu.sms)
