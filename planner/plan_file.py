@@ -102,6 +102,10 @@ def stale_reasons(saved: SavedPlan, plan: Plan, file_sha256: str | None) -> list
             f"{plan.checkpoint.repo} at {plan.spec.model.revision} is now {plan.checkpoint.revision}, "
             f"planned was {saved.revision}; the planned commit is deployed."
         )
+    if plan.spec.engine.version != saved.engine_version:
+        reasons.append(
+            f"engine.version is {plan.spec.engine.version} by default now, planned was {saved.engine_version}."
+        )
     if saved.generator != __version__:
         reasons.append(f"It was saved by gpuplan {saved.generator}, this is {__version__}.")
     option = saved_option(saved, plan)

@@ -79,6 +79,9 @@ class Release:
 
 NOT_IDENTITY = frozenset(
     {
+        "min_containers",  # the number of containers changes while they run
+        "max_containers",
+        "scaledown_window_s",
         "usd_per_hour",
         "prices_as_of",
         "spec_path",

@@ -101,6 +101,19 @@ def test_no_wait_verifies_nothing_and_says_so(spec: Path, world: World) -> None:
     assert world.containers.running() == []
 
 
+def test_the_number_of_containers_changes_in_place(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    before = world.containers.running()
+    more = ("--set", "scaling.max_containers=3", "--set", "scaling.scaledown_window_s=60")
+    done = gpuplan("deploy", spec, *more, "--yes")
+    assert done.code == 0, done.err
+    assert "In place: only the number of containers changes." in done.out
+    assert "scaling: 0 to 3 containers, idle for 60 s" in done.out
+    assert len(world.of_rpc("AppPublish")) == 1
+    assert world.containers.running() == before
+    assert gpuplan("diff", spec, *more, "--exit-code").code == 0
+
+
 def test_dry_run_asks_nobody(spec: Path, world: World) -> None:
     done = gpuplan("deploy", spec, "--dry-run")
     assert done.code == 0

@@ -204,6 +204,9 @@ CHANGES: dict[str, Any] = {
     "engine_args": (("--enforce-eager",),),
 }
 NOT_IN_THE_PLAN_ID = {
+    "min_containers",
+    "max_containers",
+    "scaledown_window_s",
     "usd_per_hour",
     "prices_as_of",
     "spec_path",

@@ -52,7 +52,7 @@ def deploy(
     """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
-    from planner.deployment.launch import Settings, default_timeout_s
+    from planner.deployment.launch import Settings, default_timeout_s, rescale
     from planner.deployment.launch import deploy as launch
     from planner.deployment.preflight import preflight
     from planner.explain.deployment import explain_difference, explain_outcome
@@ -79,7 +79,10 @@ def deploy(
     end_on_terminate()
     settings = Settings(work_folder(release), not no_wait, timeout_s, break_lock)
     click.echo(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.", err=True)
-    outcome = launch(target, release, survey, settings, ProgressLine())
+    if running and difference.effect == "in place":
+        outcome = rescale(target, release, running, settings)
+    else:
+        outcome = launch(target, release, survey, settings, ProgressLine())
     if as_json:
         _done(decided, difference, as_json=True, outcome=outcome)
     else:

@@ -47,7 +47,7 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     if out:
         from planner.plan_file import save_plan
 
-        save_plan(planned.plan, out)
+        save_plan(planned.plan, out, spec_path=spec)
     if html:
         from planner.report import write_plan_report
 

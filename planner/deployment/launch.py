@@ -65,6 +65,16 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
     return Outcome(running, release, tuple(proofs), time.monotonic() - started)
 
 
+def rescale(target: Target, release: Release, running: Running, settings: Settings) -> Outcome:
+    """Change only how many containers there are; those that run go on. Raises LaunchError, VerifyError."""
+    started = time.monotonic()
+    with target.lock(release.name, release.environment, LOOK_S * 2, break_lock=settings.break_lock):
+        proofs = [target.rescale(running, release)]
+        _hold(proofs, release)
+        target.remember(running, release, proven=True)
+    return Outcome(replace(running, release=release), release, tuple(proofs), time.monotonic() - started)
+
+
 def default_timeout_s(release: Release) -> float:
     """Download, image, a free GPU and the start-up, each with its own limit."""
     return download_timeout_s(release.weights_bytes or 0) + BUILD_S + QUEUE_S + release.startup_timeout_s

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from planner.deployment.running import Progress, Recorded, Running, Survey
     from planner.release import Release
+    from planner.verify import Proof
 
     Say = Callable[[Progress], None]
 
@@ -51,6 +52,9 @@ class Target(Protocol):
 
     def launch(self, release: Release, folder: Path, say: Say, timeout_s: float) -> None:
         """Publish the files in ``folder`` as the app's new version; returns when the provider has it."""
+
+    def rescale(self, running: Running, release: Release) -> Proof:
+        """Set how many containers there may be, without a new version."""
 
     def root(self, release: Release) -> str:
         """What the engine must report as the path it serves from, or the end of it."""

@@ -18,6 +18,7 @@ from planner.errors import LaunchError
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
 from planner.targets.local_log import LocalLog, log_lines
+from planner.verify import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,11 @@ def launch(release: Release, folder: Path, say: Say, timeout_s: float) -> None: 
     _end_current(release.name)
     _start(release.name, version, release)
     say(Progress("deploy", f"version {version} started on this machine"))
+
+
+def rescale(running: Running, release: Release) -> Proof:  # noqa: ARG001 - the protocol's
+    """On one machine there is one process whatever the numbers say."""
+    return Proof("scaling", "one process", "one process", holds=True)
 
 
 def root(release: Release) -> str:

@@ -19,6 +19,7 @@ from planner.deployment.running import Progress, Recorded, Running, Survey
 from planner.errors import LaunchError
 from planner.targets import modal_log, modal_sdk
 from planner.targets.modal_command import modal_json, modal_lines
+from planner.verify import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,6 +114,14 @@ def launch(release: Release, folder: Path, say: Say, timeout_s: float) -> None:
     for line in modal_lines(arguments, folder, timeout_s):
         if line.strip():
             say(Progress("deploy", line.rstrip(), transient="View Deployment" not in line))
+
+
+def rescale(running: Running, release: Release) -> Proof:
+    """Change the autoscaler of the server that runs; Modal says what it has now."""
+    planned = (release.min_containers, release.max_containers, release.scaledown_window_s)
+    seen = modal_sdk.within(ANSWER_S, f"rescaling {running.name}", modal_sdk.rescale(running, *planned))
+    words = "{} to {} containers, idle for {} s"
+    return Proof("scaling", words.format(*planned), words.format(*seen), planned == seen)
 
 
 def root(release: Release) -> str:

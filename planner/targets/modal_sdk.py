@@ -119,6 +119,19 @@ async def _server(name: str, environment: str | None) -> Any:
         return None  # not an app of ours: it has no such server
 
 
+async def rescale(
+    running: Running, min_containers: int, max_containers: int, scaledown_window_s: int
+) -> tuple[int, int, int]:
+    """Set the autoscaler of what runs; the numbers that Modal has afterwards."""
+    import modal
+
+    server = modal.Server.from_name(running.name, SERVER, environment_name=running.environment)
+    settings = await server.autoscaler.update.aio(
+        min_containers=min_containers, max_containers=max_containers, scaledown_window=scaledown_window_s
+    )
+    return int(settings.min_containers or 0), int(settings.max_containers or 0), int(settings.scaledown_window or 0)
+
+
 def recorded_versions(records: dict[str, Any]) -> dict[int, Recorded]:
     """The records of this generator's own kind, by version."""
     found = {}

@@ -35,6 +35,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "FunctionGet": function_answers.get,
     "FunctionGetOutputs": function_answers.get_outputs,
     "FunctionGetSchedulingParams": function_answers.scheduling,
+    "FunctionUpdateSchedulingParams": function_answers.update_scheduling,
     "FunctionMap": function_answers.map_inputs,
     "FunctionPrecreate": function_answers.precreate,
     "DictGet": storage_answers.dict_get,

@@ -69,6 +69,12 @@ def scheduling(world: World, request: Any) -> Any:
     )
 
 
+def update_scheduling(world: World, request: Any) -> Any:
+    settings = world.functions[request.function_id].data.autoscaler_settings
+    settings.MergeFrom(request.settings)
+    return api_pb2.FunctionUpdateSchedulingParamsResponse(current_settings=settings)
+
+
 def map_inputs(world: World, request: Any) -> Any:
     call = Call(world.new_id("fc"), request.function_id)
     world.calls[call.call_id] = call
