@@ -75,7 +75,7 @@ def mxfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int
         return _triton_mxfp4_experts(shard, place)
     hidden, width = shard.hidden, shard.intermediate
     if scheme.method != "compressed-tensors":
-        deep_gemm = place.capability >= 120 and scheme.method != "gpt_oss_mxfp4"
+        deep_gemm = place.capability >= 120 and scheme.method != "gpt_oss_mxfp4" and place.rules >= V0_33
         hidden, width = round_up(hidden, 128 if deep_gemm else 256), round_up(width, 128)
     w13, w2 = shard.count * width * shard.gates * hidden, shard.count * hidden * width
     storages = (w13 // 2, w2 // 2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)
