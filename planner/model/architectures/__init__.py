@@ -1,1 +1,78 @@
 """One small function per family: config.json in, ModelFacts out. ARCHITECTURES maps vLLM's class names to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from planner.errors import UnknownArchitectureError
+from planner.model.architectures import dense
+from planner.model.architectures.reading import text_config
+from planner.model.context import default_max_model_len, derived_max_model_len
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from planner.model.facts import ModelFacts
+    from planner.model.identity import Checkpoint
+
+    Family = Callable[[Mapping[str, Any]], ModelFacts]
+
+ARCHITECTURES: dict[str, Family] = {
+    "CohereForCausalLM": dense.cohere,
+    "Cohere2ForCausalLM": dense.cohere,
+    "ExaoneForCausalLM": dense.exaone,
+    "Gemma2ForCausalLM": dense.gemma2,
+    "Gemma3ForCausalLM": dense.gemma3,
+    "GemmaForCausalLM": dense.gemma,
+    "Glm4ForCausalLM": dense.glm4,
+    "GraniteForCausalLM": dense.llama,
+    "InternLM2ForCausalLM": dense.llama,
+    "InternLM3ForCausalLM": dense.llama,
+    "LlamaForCausalLM": dense.llama,
+    "MPTForCausalLM": dense.mpt,
+    "MiMoForCausalLM": dense.qwen2,
+    "MistralForCausalLM": dense.llama,
+    "MptForCausalLM": dense.mpt,
+    "Olmo2ForCausalLM": dense.olmo2,
+    "Olmo3ForCausalLM": dense.olmo2,
+    "Phi3ForCausalLM": dense.phi3,
+    "Qwen2ForCausalLM": dense.qwen2,
+    "Qwen3ForCausalLM": dense.qwen3,
+    "SmolLM3ForCausalLM": dense.llama,
+    "Starcoder2ForCausalLM": dense.starcoder2,
+}
+
+
+def make_facts(checkpoint: Checkpoint) -> ModelFacts:
+    """What the checkpoint is, in the neutral shape.
+
+    Raises UnknownArchitectureError where no family describes it, ModelError where config.json lacks a key.
+    """
+    config = checkpoint.config
+    architecture = next(iter(config.get("architectures") or ()), None)
+    family = ARCHITECTURES.get(str(architecture))
+    if family is None:
+        raise UnknownArchitectureError(_unknown(checkpoint, architecture))
+    facts = family(config)
+    text = text_config(config)
+    derived = derived_max_model_len(text, checkpoint.tokenizer_model_max_length)
+    published = config.get("quantization_config") or text.get("quantization_config") or checkpoint.hf_quant_config
+    return replace(
+        facts,
+        max_model_len=derived,
+        default_max_model_len=default_max_model_len(text, derived),
+        quantization=published or None,
+    )
+
+
+def _unknown(checkpoint: Checkpoint, architecture: str | None) -> str:
+    config = checkpoint.config
+    named = f"architecture {architecture}" if architecture else "config.json without `architectures`"
+    keys = sorted(key for key in text_config(config) if key.startswith(("num_", "hidden", "head", "n_", "layer")))
+    return (
+        f"{checkpoint.repo}: {named} (model_type {config.get('model_type')}) is not known. Neither its weights nor "
+        f"its KV cache can be counted, and a guess would be worth nothing. To add it, write a function in "
+        f"planner/model/architectures/ that reads its layers, heads, head_dim and widths from config.json (its keys: "
+        f"{', '.join(keys[:12]) or 'none'}), and name it in ARCHITECTURES."
+    )

@@ -1,0 +1,61 @@
+"""The longest context a checkpoint allows, derived as vLLM derives it."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from planner.model.architectures.rope import LAYER_TYPES, rope_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# vllm/transformers_utils/model_arch_config_convertor.py derive_max_model_len_and_key: the smallest wins
+LENGTH_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+# vllm/config/model.py _get_and_verify_max_len: their max_position_embeddings is already scaled
+SCALED_ALREADY = frozenset({"longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling"})
+LENGTH_WITHOUT_KEY = 2048  # the same function, where config.json names no length
+
+
+def derived_max_model_len(text: Mapping[str, Any], tokenizer_model_max_length: int | None = None) -> int:
+    """Tokens: the config's smallest length, lowered by the tokenizer's, times a rope factor that is not yet in it."""
+    lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
+    derived: float = text.get("model_max_length") or min(lengths, default=inf)
+    if tokenizer_model_max_length is not None:
+        derived = min(derived, tokenizer_model_max_length)
+    if derived == inf:
+        derived = LENGTH_WITHOUT_KEY
+    if "gemma3" not in str(text.get("model_type")):
+        derived *= _scaling_factor(text)
+    return int(derived)
+
+
+def default_max_model_len(text: Mapping[str, Any], derived: int) -> int:
+    """What an unset max_model_len becomes: LongRoPE models start at their original length."""
+    if any(rope["rope_type"] == "longrope" for rope in _ropes(text)):
+        return int(text.get("original_max_position_embeddings") or derived)
+    return derived
+
+
+def _scaling_factor(text: Mapping[str, Any]) -> float:
+    factor = 1.0
+    for rope in _ropes(text):
+        if rope["rope_type"] not in SCALED_ALREADY:
+            factor = float(rope.get("factor") or factor)
+    return factor
+
+
+def _ropes(text: Mapping[str, Any]) -> list[dict[str, Any]]:
+    published = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    kinds = [kind for kind in LAYER_TYPES if isinstance(published.get(kind), dict)]
+    return [rope_parameters(text, kind) for kind in kinds] or [rope_parameters(text)]
