@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, gated_mlp, norm, plain_mlp
 from planner.model.architectures.reading import optional, required, text_config
-from planner.model.architectures.rope import rope_cache, rope_parameters
+from planner.model.architectures.rope import frequencies, rope_cache, rope_parameters
 from planner.model.architectures.windows import layer_windows
 from planner.model.facts import Layer
 
@@ -33,6 +33,7 @@ class Shape:
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
     norm_bias: bool = False
     rope: bool = True
+    by_transformers: bool = False  # run through vLLM's Transformers backend: rotary frequencies, no rope cache
     tied: bool = False
 
 
@@ -63,14 +64,14 @@ def read_heads(text: Config) -> Heads:
 def rope_of(text: Config, heads: Heads, layer_type: str | None = None) -> Modules:
     """The rope cache of one layer; layers with the same settings share it.
 
-    Windowed layers of Gemma 3 and OLMo 3 turn at their own, unscaled frequency.
+    Windowed layers of Gemma 3 turn at their own, unscaled frequency.
     """
     max_position = optional(text, "max_position_embeddings", default=8192)
     rope = rope_parameters(text, layer_type)
     model_type = str(text.get("model_type"))
-    if layer_type == "sliding_attention" and model_type in {"gemma3_text", "gemma3", "olmo3"}:
-        theta = optional(text, "rope_local_base_freq", default=GEMMA3_LOCAL_THETA if "gemma3" in model_type else None)
-        rope = {"rope_type": "default", "rope_theta": theta or rope.get("rope_theta")}
+    if layer_type == "sliding_attention" and "gemma3" in model_type:
+        theta = optional(text, "rope_local_base_freq", default=GEMMA3_LOCAL_THETA)
+        rope = {"rope_type": "default", "rope_theta": theta}
     return (rope_cache(heads.head_dim, max_position, rope),)
 
 
@@ -85,6 +86,8 @@ def attention_block(text: Config, shape: Shape, layer_type: str | None = None) -
         out_bias=shape.out_bias or out_biased,
         qk_norm=shape.qk_norm or bool(optional(text, "use_qk_norm", "qk_layernorm", default=False)),
     )
+    if shape.by_transformers:
+        return modules + frequencies(heads.head_dim, layer_type or "")
     return modules + (rope_of(text, heads, layer_type) if shape.rope else ())
 
 
@@ -175,7 +178,7 @@ def olmo2(config: Config) -> ModelFacts:
     wide_norms = norm("self_attn.q_norm", heads.num_heads * heads.head_dim) + norm(
         "self_attn.k_norm", heads.num_kv_heads * heads.head_dim
     )
-    shape = Shape(norms=("post_attention_layernorm", "post_feedforward_layernorm"))
+    shape = Shape(norms=("post_attention_layernorm", "post_feedforward_layernorm"), by_transformers=True)
     layers = tuple(replace(layer, modules=layer.modules + wide_norms) for layer in llama_layers(text, shape))
     return assemble(config, layers, Body())
 
@@ -200,7 +203,7 @@ def starcoder2(config: Config) -> ModelFacts:
     bias = bool(optional(text, "use_bias", default=True))
     modules = (
         *attention(heads, qkv_bias=bias, out_bias=bias),
-        *rope_of(text, heads),
+        *frequencies(heads.head_dim, ""),
         *plain_mlp(size, required(text, "intermediate_size"), bias=bias, names=("c_fc", "c_proj")),
         *norm("input_layernorm", size, bias=True),
         *norm("post_attention_layernorm", size, bias=True),

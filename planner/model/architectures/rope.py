@@ -68,3 +68,18 @@ def rope_cache(
     rows = rope_rows(rope, max_position)
     key = f"rope:{head_size}:{width}:{rows}:{sorted((k, str(v)) for k, v in rope.items())}"
     return Parameter(name, (rows, int(width)), dtype=dtype, buffer=True, shared_key=key, loaded=False)
+
+
+def frequencies(head_size: int, key: str) -> tuple[Parameter, ...]:
+    """What transformers' own rotary embedding keeps where vLLM runs a class through it: inv_freq and its original."""
+    return tuple(
+        Parameter(
+            f"rotary_emb.{name}",
+            (head_size // 2,),
+            dtype="float32",
+            buffer=True,
+            shared_key=f"{name}:{key}",
+            loaded=False,
+        )
+        for name in ("inv_freq", "original_inv_freq")
+    )
