@@ -21,7 +21,7 @@ def check_slo(slo: SloSpec | None, throughput: Throughput) -> Refusal | None:
     for key, name in NAMES.items():
         promised, takes = getattr(slo, key), getattr(throughput, key)
         if promised is not None and takes > promised:
-            reason = f"{name} after {takes:,.0f} ms on average, slo.{key} allows {promised:,.0f} ms."
+            reason = f"{name} after {takes:,.1f} ms on average, slo.{key} allows {promised:,g} ms."
             return Refusal("slo", reason, needed=takes, available=promised)
     return None
 
