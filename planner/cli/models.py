@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def models(search: tuple[str, ...], catalog_file: Path | None, as_json: bool) -> None:
     """List the models that can be planned with no network.
 
+    Size counts parameters, tokens is the longest context, format is how the weights are stored.
+
     \b
     gpuplan models
     gpuplan models qwen3 fp8

@@ -21,9 +21,22 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 SECONDS_PER_HOUR = 3600
+# part of a published name -> what a table calls it
+FORMAT_WORDS = {
+    "mixed": "mixed",
+    "nvfp4": "nvfp4",
+    "mxfp4": "mxfp4",
+    "mxfp8": "mxfp8",
+    "fp8": "fp8",
+    "w4a16_awq": "awq",
+    "compressed-tensors": "ct",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "float32": "fp32",
+}
 GPU_HEADER = ("GPU", "GiB", "GB/s", "bf16", "fp8", "fp4", "CC", "link", "sold", "$/h")
 PRICE_HEADER = ("price of", "$", "per", "as of", "days", "source")
-MODEL_HEADER = ("model", "params", "context", "format", "gated")
+MODEL_HEADER = ("model", "size", "tokens", "format", "gated")
 
 # kind of row -> (what it is called, its unit, seconds of that unit in one that people read)
 RATE_WORDS = {
@@ -187,22 +200,19 @@ def model_document(checkpoint: Checkpoint, facts: ModelFacts | None, parameters:
 
 
 def format_name(facts: ModelFacts) -> str:
-    """How the weights are stored, in one word."""
+    """How the weights are stored, in one short word."""
     published = facts.quantization or {}
     algorithm = published.get("quant_algo") or (published.get("quantization") or {}).get("quant_algo")
-    if algorithm:
-        return "mixed" if "MIXED" in str(algorithm).upper() else str(algorithm).lower().replace("_", "-")
-    if published:
-        return {"compressed-tensors": "c-tensors"}.get(
-            str(published.get("quant_method")), str(published["quant_method"])
-        )
-    return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(facts.dtype, facts.dtype)
+    word = str(algorithm or published.get("quant_method") or facts.dtype).lower()
+    return next((short for part, short in FORMAT_WORDS.items() if part in word), word)
 
 
 def _parameters(number: int | None) -> str:
     if number is None:
         return "-"
-    return f"{number / 1e9:.1f}B" if number >= 1e9 else f"{number / 1e6:.0f}M"
+    if number < 1e9:
+        return f"{number / 1e6:.0f}M"
+    return f"{number / 1e9:.1f}B" if number < 1e11 else f"{number / 1e9:.0f}B"
 
 
 def _tokens(number: int) -> str:
