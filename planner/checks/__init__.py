@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from planner.checks.attention import check_attention_backend
+from planner.checks.formats import check_capability, check_dtype, check_format_support
+from planner.checks.quantization_shard import check_quantization_shard
+from planner.checks.shards import (
+    check_attention_heads,
+    check_dimensions,
+    check_engine_support,
+    check_kv_heads,
+    check_max_model_len,
+    check_pipeline,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,4 +43,19 @@ CODES = (
     "kv_cache",
     "slo",
     "budget",
+)
+
+# What needs no memory arithmetic, in the order of CODES; memory, kv_cache, slo and budget follow in judge.
+CHECKS: tuple[Check, ...] = (
+    check_attention_heads,
+    check_kv_heads,
+    check_dimensions,
+    check_quantization_shard,
+    check_pipeline,
+    check_engine_support,
+    check_format_support,
+    check_dtype,
+    check_capability,
+    check_attention_backend,
+    check_max_model_len,
 )

@@ -1,0 +1,149 @@
+"""Whether a model divides over the GPUs: heads, KV heads, widths, vocabulary, stages, and the longest context.
+
+Each rule quotes what vLLM would say (vllm/config/model.py, distributed/utils.py, layers/linear.py).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from planner.checks.refusal import Refusal
+from planner.memory.weights import padded_vocab
+from planner.model.facts import Embedding, Experts, Linear, Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from planner.candidates import Candidate
+    from planner.engine import EngineConfig
+    from planner.model.facts import Module, ModelFacts
+
+
+def check_attention_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001 - one signature for all checks
+    """verify_with_parallel_config: num_attention_heads % tp == 0."""
+    tp, heads = candidate.tensor_parallel_size, facts.num_attention_heads
+    if not facts.attention_heads_rule or heads % tp == 0:
+        return None
+    return Refusal(
+        "attention_heads",
+        f"Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp}).",
+        heads,
+        tp,
+    )
+
+
+def check_kv_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
+    """QKVParallelLinear: KV heads divide over the ranks, or the ranks over the KV heads."""
+    tp = candidate.tensor_parallel_size
+    for heads in _kv_heads(facts):
+        if heads % tp and tp % heads:
+            reason = f"{heads} KV heads cannot be shared out over {tp} GPUs: neither number divides the other."
+            return Refusal("kv_heads", reason, heads, tp)
+    return None
+
+
+def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """distributed/utils.py divide: every width that is cut must divide by tp."""
+    tp = candidate.tensor_parallel_size
+    whole_experts = engine.enable_expert_parallel
+    for name, width in _cut_widths(facts, whole_experts, engine.language_model_only):
+        if width % tp:
+            return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)
+    return None
+
+
+def check_pipeline(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
+    """The class must implement SupportsPP, and every stage needs a layer."""
+    pp = candidate.pipeline_parallel_size
+    if pp == 1:
+        return None
+    if not facts.supports_pp:
+        return Refusal(
+            "pipeline_unsupported",
+            f"Pipeline parallelism is not supported for this model: {facts.architecture} does not implement it.",
+            pp,
+            1,
+        )
+    if facts.num_hidden_layers < pp:
+        layers = facts.num_hidden_layers
+        return Refusal("pipeline_unsupported", f"{layers} layers do not fill {pp} pipeline stages.", pp, layers)
+    return None
+
+
+def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """Classes that a version removed, classes with rules of their own, and settings a dense model has no use for."""
+    version = ".".join(map(str, engine.version))
+    if facts.engine_removed_in and engine.rules >= _version(facts.engine_removed_in):
+        return Refusal(
+            "engine_support", f"vLLM {version} has removed {facts.architecture} (in {facts.engine_removed_in})."
+        )
+    if facts.needs_trust_remote_code and not engine.trust_remote_code:
+        return Refusal(
+            "engine_support",
+            f"{facts.architecture} is configured by Python code of its repository; vLLM asks for --trust-remote-code. "
+            "Type model.trust_remote_code: true.",
+        )
+    if engine.enable_expert_parallel and not facts.num_experts:
+        reason = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
+        return Refusal("engine_support", reason, 1, 0)
+    if facts.max_experts_tp and candidate.tensor_parallel_size > facts.max_experts_tp:
+        tp, most = candidate.tensor_parallel_size, facts.max_experts_tp
+        reason = f"Tensor parallel size {tp} is greater than the number of experts {most}."
+        return Refusal("engine_support", reason, tp, most)
+    return None
+
+
+def check_max_model_len(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
+    """_get_and_verify_max_len: not above what the checkpoint derives."""
+    asked, limit = engine.max_model_len, facts.max_model_len
+    if asked <= limit:
+        return None
+    return Refusal(
+        "max_model_len",
+        f"User-specified max_model_len ({asked:,}) is greater than the derived max_model_len ({limit:,}).",
+        asked,
+        limit,
+    )
+
+
+@lru_cache(maxsize=512)
+def _kv_heads(facts: ModelFacts) -> tuple[int, ...]:
+    linears = _linears(facts)
+    found = {output.heads for linear in linears for output in linear.outputs if output.replicable and output.heads}
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=512)
+def _cut_widths(facts: ModelFacts, whole_experts: bool, language_model_only: bool) -> tuple[tuple[str, int], ...]:
+    """Every width that tensor parallelism cuts, each once: vocabulary, projections, experts, towers."""
+    modules = [*facts.embedding, *facts.lm_head, *facts.everywhere, *facts.first_only]
+    modules += [] if language_model_only else facts.tower
+    modules += [module for run in facts.layers for module in run.layer.modules]
+    widths = {width: name for module in modules for name, width in _module_widths(module, whole_experts)}
+    return tuple((name, width) for width, name in widths.items())
+
+
+def _module_widths(module: Module, whole_experts: bool) -> Iterator[tuple[str, int]]:
+    if isinstance(module, Embedding):
+        yield "padded vocabulary", padded_vocab(module)
+    elif isinstance(module, Experts):
+        if not whole_experts:
+            yield f"{module.name} width", module.intermediate_size
+    elif isinstance(module, Parameter):
+        if module.split_dim is not None and not module.heads:
+            yield module.name, module.shape[module.split_dim]
+    elif module.split == "row":
+        yield f"{module.name} input", module.in_heads or module.in_features
+    elif module.split == "column":
+        for output in module.outputs:
+            if not output.replicable:
+                yield f"{module.name} output", output.heads or output.features
+
+
+def _linears(facts: ModelFacts) -> list[Linear]:
+    return [module for run in facts.layers for module in run.layer.modules if isinstance(module, Linear)]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
