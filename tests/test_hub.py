@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from planner.catalog import load_catalog
+from planner.cli import main
 from planner.errors import ModelError
 from planner.model import hub as hub_module
 from planner.model import hub_http
@@ -361,3 +362,46 @@ def test_a_call_that_hangs_is_left_behind() -> None:
     with pytest.raises(hub_http.HubUnreachableError, match=r"did not answer within 0.05 s"):
         hub_http.within(0.05, lambda: time.sleep(1))
     assert time.monotonic() - began < 0.5
+
+
+def run(*arguments: str) -> int:
+    """The exit code of gpuplan."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_a_plan_from_the_hub_tells_its_commit(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
+    llama = load_catalog().find_model("meta-llama/Llama-2-7b-hf")
+    assert llama
+    replace_files(hub, config=json.dumps(dict(llama.config)).encode())
+    for _ in range(2):
+        assert run("plan", "acme/chat", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["model"] == {
+            "repo": "acme/chat",
+            "revision": SHA,
+            "parameters": 6_738_415_616,
+            "checkpoint_bytes": 13_056,
+            "architecture": "LlamaForCausalLM",
+            "source": "hub",
+        }
+
+
+UNUSABLE = {
+    "gated": (Repo(FILES, gated=True), "model.repo: acme/odd: gated;"),
+    "no config": (Repo({"model.gguf": b""}), "model.repo: acme/odd: no config.json at 0123456789ab"),
+    "unknown": (Repo({"config.json": b'{"architectures": ["OddForCausalLM"]}'}), "OddForCausalLM"),
+    "broken": (Repo({"config.json": b"{"}), "acme/odd@0123456789ab/config.json:1:2: not JSON"),
+    "lying": (Repo({**FILES, "model.safetensors": b"\xff" * 20}), "model.safetensors: not a usable safetensors file"),
+}
+
+
+@pytest.mark.parametrize(("repo", "says"), UNUSABLE.values(), ids=UNUSABLE)
+def test_what_cannot_be_planned_ends_with_6(
+    hub: HubServer, repo: Repo, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repos["acme/odd"] = repo
+    assert run("plan", "acme/odd") == 6
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
