@@ -69,6 +69,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "mo_mxfp8": modelopt("MXFP8"),
     "gptq": GPTQ,
     "gptq8": {**GPTQ, "bits": 8, "group_size": 32},
+    "gptq_desc_act": {**GPTQ, "desc_act": True},
     "gptq_gm1": {**GPTQ, "group_size": -1},
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "fbgemm": {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]},
