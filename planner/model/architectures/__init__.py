@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import UnknownArchitectureError
-from planner.model.architectures import dense
+from planner.model.architectures import dense, mla, moe
 from planner.model.architectures.reading import text_config
 from planner.model.context import default_max_model_len, derived_max_model_len
 
@@ -19,26 +19,39 @@ if TYPE_CHECKING:
     Family = Callable[[Mapping[str, Any]], ModelFacts]
 
 ARCHITECTURES: dict[str, Family] = {
-    "CohereForCausalLM": dense.cohere,
     "Cohere2ForCausalLM": dense.cohere,
+    "CohereForCausalLM": dense.cohere,
+    "DeepseekV2ForCausalLM": mla.deepseek,
+    "DeepseekV32ForCausalLM": mla.deepseek,
+    "DeepseekV3ForCausalLM": mla.deepseek,
     "ExaoneForCausalLM": dense.exaone,
     "Gemma2ForCausalLM": dense.gemma2,
     "Gemma3ForCausalLM": dense.gemma3,
     "GemmaForCausalLM": dense.gemma,
     "Glm4ForCausalLM": dense.glm4,
+    "Glm4MoeForCausalLM": moe.glm4_moe,
+    "GlmMoeDsaForCausalLM": mla.deepseek,
+    "GptOssForCausalLM": moe.gpt_oss,
     "GraniteForCausalLM": dense.llama,
     "InternLM2ForCausalLM": dense.llama,
     "InternLM3ForCausalLM": dense.llama,
     "LlamaForCausalLM": dense.llama,
     "MPTForCausalLM": dense.mpt,
     "MiMoForCausalLM": dense.qwen2,
+    "MiMoV2FlashForCausalLM": moe.mimo_v2_flash,
+    "MiniCPM3ForCausalLM": mla.minicpm3,
+    "MiniMaxM2ForCausalLM": moe.minimax_m2,
     "MistralForCausalLM": dense.llama,
+    "MixtralForCausalLM": moe.mixtral,
     "MptForCausalLM": dense.mpt,
     "Olmo2ForCausalLM": dense.olmo2,
     "Olmo3ForCausalLM": dense.olmo2,
     "Phi3ForCausalLM": dense.phi3,
+    "PhiMoEForCausalLM": moe.phimoe,
     "Qwen2ForCausalLM": dense.qwen2,
+    "Qwen2MoeForCausalLM": moe.qwen2_moe,
     "Qwen3ForCausalLM": dense.qwen3,
+    "Qwen3MoeForCausalLM": moe.qwen3_moe,
     "SmolLM3ForCausalLM": dense.llama,
     "Starcoder2ForCausalLM": dense.starcoder2,
 }
