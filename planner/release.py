@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from planner.errors import SpecError
 from planner.serve_args import serve_args
 from planner.spec.dump import dump_spec
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 STARTUP_BASE_S = 600
 STARTUP_BYTES_PER_S = 150_000_000
 PORT = 8000
+OLDEST_FLAGS = (0, 25, 0)  # vllm/engine/arg_utils.py was read at this version and at 0.33.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,16 @@ def make_release(
     local_path: str | None = None,
     expires_at: str | None = None,
 ) -> Release:
-    """Everything of one option that launching needs."""
+    """Everything of one option that launching needs. Raises SpecError for an engine whose flags are not known."""
     spec, candidate, engine = plan.spec, option.candidate, option.engine
+    if engine.version < OLDEST_FLAGS:
+        oldest = ".".join(map(str, OLDEST_FLAGS))
+        raise SpecError(
+            [
+                f"{spec_path}: engine.version: {spec.engine.version} can be planned but not launched. "
+                f"The flags of `vllm serve` are known from {oldest} on. Set engine.version to that or later."
+            ]
+        )
     weights_bytes = plan.checkpoint.checkpoint_bytes
     concurrency = max(1, min(plan.workload.requests or plan.workload.concurrency, engine.max_num_seqs))
     return Release(

@@ -103,6 +103,21 @@ def prove_gpus(gpus: Sequence[tuple[str, int]], release: Release) -> Proof:
     return Proof("GPUs", f"{release.gpu_count}×{release.gpu}", seen, holds)
 
 
+def prove_engine(url: str, headers: Mapping[str, str], release: Release) -> Proof | None:
+    """vLLM's own version at /version; None where a proxy or another server does not tell."""
+    try:
+        answer = ask(url, "/version", headers)
+    except UnansweredError:
+        return None
+    seen = answer.get("version") if isinstance(answer, dict) else None
+    if not isinstance(seen, str):
+        return None
+    holds = seen == release.engine_version or seen.startswith(
+        (release.engine_version + "+", release.engine_version + ".")
+    )
+    return Proof("engine", f"vLLM {release.engine_version}", f"vLLM {seen}", holds)
+
+
 def prove_completion(url: str, headers: Mapping[str, str], release: Release) -> Proof:
     """One real completion by the planned model's name. Raises UnansweredError."""
     body = {"model": release.repo, "prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}

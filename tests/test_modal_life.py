@@ -39,7 +39,14 @@ def test_the_whole_life(spec: Path, world: World) -> None:
     assert said["launched"]
     assert said["verified"]
     assert all(proof["holds"] for proof in said["proofs"])
-    assert [proof["what"] for proof in said["proofs"]] == ["GPUs", "model", "weights", "max_model_len", "completion"]
+    assert [proof["what"] for proof in said["proofs"]] == [
+        "GPUs",
+        "model",
+        "weights",
+        "max_model_len",
+        "engine",
+        "completion",
+    ]
     on_the_wire = world.of_rpc("FunctionCreate")[-1].function
     assert (on_the_wire.resources.gpu_config.gpu_type, on_the_wire.resources.gpu_config.count) == ("A100-80GB", 2)
     assert (on_the_wire.resources.milli_cpu, on_the_wire.resources.memory_mb) == (4000, 32768)
@@ -195,7 +202,7 @@ def test_an_app_with_a_time_to_live_stops_itself(spec: Path, world: World, tmp_p
     schedule = app.current.functions["expire"].data.schedule if app.current else None
     assert schedule is not None
     assert len(schedule.cron.cron_string.split()) == 5
-    source = next(content.decode() for content in world.files.values() if b"def expire" in content)
+    source = next(content.decode() for content in world.files.values() if b"def expire()" in content)
     expires_at = next(line for line in source.splitlines() if line.startswith("EXPIRES_AT"))
     for text, left in ((source, True), (source.replace(expires_at, 'EXPIRES_AT = "2020-01-01T00:00:00+00:00"'), False)):
         (tmp_path / "app.py").write_text(text)

@@ -12,6 +12,7 @@ from planner.verify import (
     ask,
     model_cards,
     prove_completion,
+    prove_engine,
     prove_gpus,
     prove_model,
     serves_another_plan,
@@ -134,6 +135,25 @@ def test_what_is_no_answer(url: str, status: int, body: bytes, said: str) -> Non
 def test_a_completion_has_text(url: str, answer: dict[str, Any], holds: bool) -> None:
     Answers.table = {"/v1/completions": (200, json.dumps(answer).encode())}
     assert prove_completion(url, {}, LLAMA_70B).holds == holds
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("status", "answer", "holds"),
+    [
+        (200, {"version": "0.33.0"}, True),
+        (200, {"version": "0.33.0+cu129"}, True),
+        (200, {"version": "0.33.0.post1"}, True),
+        (200, {"version": "0.33.01"}, False),
+        (200, {"version": "0.32.0"}, False),
+        (200, {}, None),
+        (404, {}, None),
+    ],
+)
+def test_the_engines_own_version(url: str, status: int, answer: dict[str, Any], holds: bool | None) -> None:
+    Answers.table = {"/version": (status, json.dumps(answer).encode())}
+    proof = prove_engine(url, {}, LLAMA_70B)
+    assert (proof.holds if proof else None) == holds
 
 
 @pytest.mark.network

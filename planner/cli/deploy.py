@@ -69,7 +69,7 @@ def deploy(
     _show_survey(survey)
     running = survey.running
     difference = make_difference(running.release if running else None, release, first=running is None)
-    paint(explain_difference(difference, running), err=as_json)
+    paint(explain_difference(difference, running, local=release.target == "local"), err=as_json)
     if running and running.release and difference.effect == "none":
         _done(decided, difference, as_json=as_json)
         return

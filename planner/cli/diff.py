@@ -37,6 +37,6 @@ def diff(spec_or_plan: str, *, as_json: bool, exit_code: bool, **asked: Any) -> 
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        paint(explain_difference(difference, running))
+        paint(explain_difference(difference, running, local=release.target == "local"))
     if exit_code and difference.effect != "none":
         sys.exit(EXIT_CHANGES)

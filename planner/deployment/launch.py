@@ -12,7 +12,7 @@ from planner.deployment.running import Progress
 from planner.deployment.undo import take_back
 from planner.errors import LaunchError, VerifyError
 from planner.render import download_timeout_s, render_release
-from planner.verify import Proof, UnansweredError, prove_completion, prove_gpus, prove_model
+from planner.verify import Proof, UnansweredError, prove_completion, prove_engine, prove_gpus, prove_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,7 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
     before = survey.running
     lease_s = deadline - started + LOOK_S
     with target.lock(release.name, release.environment, lease_s, break_lock=settings.break_lock):
+        _expect(target, release, before)
         try:
             release = _with_weights(target, release, survey, settings, say, deadline)
             running = _publish(target, release, settings, say, deadline)
@@ -61,8 +62,27 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
             kind = VerifyError if isinstance(error, VerifyError) else LaunchError
             raise kind(f"{error}\n{take_back(target, release, before, say)}") from None
         except KeyboardInterrupt:
-            raise LaunchError(f"{release.name}: interrupted. {take_back(target, release, before, say)}") from None
+            raise LaunchError(f"{release.name}: interrupted. {_undo_once(target, release, before, say)}") from None
     return Outcome(running, release, tuple(proofs), time.monotonic() - started)
+
+
+def _expect(target: Target, release: Release, before: Running | None) -> None:
+    """Refuse where someone else changed what runs since it was compared."""
+    now = target.glance(release.name, release.environment, LOOK_S)
+    was, found = (running.version if running else None for running in (before, now))
+    if was != found:
+        raise LaunchError(
+            f"{release.name}: it was changed since it was compared (version {was or 'none'}, now {found or 'none'}). "
+            "Nothing was changed. Deploy again to see the difference."
+        )
+
+
+def _undo_once(target: Target, release: Release, before: Running | None, say: Say) -> str:
+    """Undo after an interrupt; a second interrupt ends that too."""
+    try:
+        return take_back(target, release, before, say)
+    except KeyboardInterrupt:
+        return "Interrupted again: what is left was not looked at. Look with `gpuplan status`."
 
 
 def rescale(target: Target, release: Release, running: Running, settings: Settings) -> Outcome:
@@ -132,6 +152,8 @@ def _prove(target: Target, release: Release, running: Running, say: Say, deadlin
     finally:
         log.close()
     proofs += prove_model(cards, release, target.root(release))
+    if engine := prove_engine(running.url, headers, release):
+        proofs.append(engine)
     _hold(proofs, release)
     try:
         proofs.append(prove_completion(running.url, headers, release))

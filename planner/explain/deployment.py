@@ -24,15 +24,16 @@ EFFECTS = {
     "in place": "In place: only the number of containers changes.",
     "restarted": "New containers start; those that run serve until the new ones are ready.",
 }
+RESTARTED_HERE = "It is restarted: on this machine the version before ends first."
 
 
-def explain_difference(difference: Difference, running: Running | None) -> list[Line]:
+def explain_difference(difference: Difference, running: Running | None, *, local: bool = False) -> list[Line]:
     """Field by field, then dollars and effect."""
     title = "Nothing runs under this name yet." if running is None else f"Version {running.version} runs."
     lines = [Line(title, "title")]
     lines += [Line("  " + _change(change), STYLES[change.sign]) for change in difference.changes]
     lines.append(Line(_money(difference)))
-    lines.append(Line(EFFECTS[difference.effect]))
+    lines.append(Line(RESTARTED_HERE if local and difference.effect == "restarted" else EFFECTS[difference.effect]))
     return lines
 
 

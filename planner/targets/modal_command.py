@@ -45,7 +45,7 @@ def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float)
     with _ended(process):
         for line in _lines(process, time.monotonic() + timeout_s):
             if line is None:
-                raise LaunchError(f"modal {arguments[0]}: not done after {timeout_s:g} s. Give more with --timeout.")
+                raise LaunchError(f"modal {arguments[0]}: not done after {timeout_s:.0f} s. Give more with --timeout.")
             said = [*said[-KEPT_LINES:], line]
             yield line
         if process.wait() != 0:
