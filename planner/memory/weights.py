@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ALLOCATION_BYTES = 512  # c10/cuda/CUDACachingAllocator kMinBlockSize
 EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
+INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
 
 Schemes = tuple["Scheme | None", ...]
 
@@ -52,6 +53,7 @@ class Rank:
             engine.quantization,
             engine.flashinfer,
             engine.language_model_only,
+            engine.max_num_batched_tokens if facts.index_topk else 0,
             tp,
             self.ep_size,
         )
@@ -72,13 +74,15 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     facts = rank.facts
     quantization = engine_quantization(facts, rank.engine.quantization)
     rest = [*facts.everywhere]
+    if stage == 0 or facts.tables_everywhere:
+        rest += facts.embedding
     if stage == 0:
-        rest += [*facts.embedding, *facts.first_only]
+        rest += facts.first_only
         rest += [] if rank.engine.language_model_only else facts.tower
-    if stage == pp - 1:
+    if stage == pp - 1 or facts.tables_everywhere:
         rest += [*facts.lm_head, *facts.final]
-        if facts.tied_embedding and pp > 1:
-            rest += facts.embedding
+    if stage == pp - 1 > 0 and facts.tied_embedding and not facts.tables_everywhere:
+        rest += facts.embedding
     layers = 0
     shared: dict[str, Parameter] = {}
     for schemes, layer, count in _layer_groups(facts, quantization, pp, stage):
@@ -88,7 +92,9 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     outside = sum(
         _module_bytes(rank, module, _scheme(quantization, "", module)) for module in rest if not _is_shared(module)
     )
-    return layers + outside + sum(_parameter_bytes(rank, module) for module in shared.values())
+    buffers = sum(_parameter_bytes(rank, module) for module in shared.values())
+    indices = rounded(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
+    return layers + outside + buffers + indices
 
 
 def _layer_groups(

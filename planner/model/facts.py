@@ -212,6 +212,8 @@ class ModelFacts:
     name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
+    index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
+    tables_everywhere: bool = False  # the class builds embedding, final norm and head on every pipeline stage
     head_replicated: bool = False  # the lm_head is built whole on every rank
     mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
     attn_logit_softcapping: bool = False

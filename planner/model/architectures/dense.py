@@ -28,6 +28,7 @@ class Shape:
 
     qkv_bias: bool = False
     out_bias: bool = False
+    out_bias_follows: bool = True  # attention_bias puts a bias on o_proj too
     mlp_bias: bool = False
     qk_norm: bool = False  # per head, before rope
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
@@ -39,8 +40,8 @@ class Shape:
 
 SANDWICH = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 LLAMA = Shape()
-QWEN2 = Shape(qkv_bias=True)
-QWEN3 = Shape(qk_norm=True)
+QWEN2 = Shape(qkv_bias=True, out_bias_follows=False)
+QWEN3 = Shape(qk_norm=True, out_bias_follows=False)
 GEMMA = Shape(tied=True)
 GEMMA2 = Shape(norms=SANDWICH, tied=True)
 GEMMA3 = Shape(norms=SANDWICH, qk_norm=True, tied=True)
@@ -79,7 +80,7 @@ def attention_block(text: Config, shape: Shape, layer_type: str | None = None) -
     """Attention with its biases, head norms and rope cache."""
     heads = read_heads(text)
     biased = bool(optional(text, "attention_bias", "bias", "qkv_bias", default=False))
-    out_biased = biased and not optional(text, "qkv_bias", default=False)
+    out_biased = biased and shape.out_bias_follows and not optional(text, "qkv_bias", default=False)
     modules = attention(
         heads,
         qkv_bias=shape.qkv_bias or biased,

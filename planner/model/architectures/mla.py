@@ -77,9 +77,14 @@ def indexer(text: Config) -> Modules:
     size, heads, dim = required(text, "hidden_size"), required(text, "index_n_heads"), required(text, "index_head_dim")
     return (
         replicated("self_attn.indexer.wq_b", required(text, "q_lora_rank"), heads * dim),
-        replicated("self_attn.indexer.wk", size, dim),
+        Linear(
+            "self_attn.indexer.wk_weights_proj",
+            size,
+            (Output(dim, name="wk"), Output(heads, name="weights_proj")),
+            "replicated",
+            quantizable=False,
+        ),
         *norm("self_attn.indexer.k_norm", dim, bias=True, dtype="float32"),
-        replicated("self_attn.indexer.weights_proj", size, heads, quantizable=False),
     )
 
 
@@ -129,17 +134,20 @@ def deepseek(config: Config) -> ModelFacts:
         num_experts=required(text, "n_routed_experts"),
         kv_heads=1,
         head_dim=required(text, "kv_lora_rank") + required(text, "qk_rope_head_dim"),
-        flags={"is_mla": True},
+        flags={"is_mla": True, "index_topk": optional(text, "index_topk", default=0)},
     )
     return assemble(config, deepseek_layers(text), body)
 
 
 def minicpm3(config: Config) -> ModelFacts:
-    """Latent attention in a small dense model, tied head."""
+    """Latent projections in a small dense model; vLLM expands them and keeps whole heads in the cache, tied head."""
     text = text_config(config)
-    size = required(text, "hidden_size")
-    mlp = gated_mlp(size, required(text, "intermediate_size"))
-    layer = Layer((*mla_attention(text), *mlp, *norms_of(text, Shape())), (mla_cache(text),))
-    body = Body(tied=True, kv_heads=1, flags={"is_mla": True})
-    facts = assemble(config, [layer] * required(text, "num_hidden_layers"), body)
-    return replace(facts, head_dim=required(text, "kv_lora_rank") + required(text, "qk_rope_head_dim"))
+    size, heads = required(text, "hidden_size"), required(text, "num_attention_heads")
+    head_dim = required(text, "qk_nope_head_dim") + required(text, "qk_rope_head_dim")
+    attention = tuple(
+        replace(module, absorbed=False) if isinstance(module, Linear) else module for module in mla_attention(text)
+    )
+    modules = (*attention, *gated_mlp(size, required(text, "intermediate_size")), *norms_of(text, Shape()))
+    cache = Cache("full", num_kv_heads=heads, head_size=head_dim, num_query_heads=heads)
+    layers = [Layer(modules, (cache,))] * required(text, "num_hidden_layers")
+    return assemble(config, layers, Body(tied=True, kv_heads=heads, head_dim=head_dim))

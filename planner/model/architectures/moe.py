@@ -19,7 +19,7 @@ from planner.model.architectures.blocks import (
     replicated,
     router,
 )
-from planner.model.architectures.dense import QWEN3, Shape, attention_block, norms_of, read_heads, rope_of
+from planner.model.architectures.dense import QWEN3, Shape, attention_block, norms_of, read_heads
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import rope_cache, rope_parameters
 from planner.model.architectures.windows import layer_windows
@@ -106,6 +106,11 @@ def leading_dense(text: Config) -> frozenset[int]:
     return frozenset(index for index in range(count) if index < first or index % freq)
 
 
+def everywhere(count: int) -> Body:
+    """Classes that build embedding and head on every pipeline stage."""
+    return Body(num_experts=count, flags={"tables_everywhere": True})
+
+
 def mixtral(config: Config) -> ModelFacts:
     """Eight experts in every layer."""
     text = text_config(config)
@@ -113,7 +118,7 @@ def mixtral(config: Config) -> ModelFacts:
     routing = Routing(
         required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"), "block_sparse_moe"
     )
-    return assemble(config, sparse_layers(text, Shape(), routing), Body(num_experts=count))
+    return assemble(config, sparse_layers(text, Shape(), routing), everywhere(count))
 
 
 def qwen2_moe(config: Config) -> ModelFacts:
@@ -130,7 +135,7 @@ def qwen2_moe(config: Config) -> ModelFacts:
     )
     shape = Shape(qkv_bias=bool(optional(text, "qkv_bias", default=True)))
     plain = {**text, "qkv_bias": None}
-    return assemble(config, sparse_layers(plain, shape, routing, qwen_dense_layers(text)), Body(num_experts=count))
+    return assemble(config, sparse_layers(plain, shape, routing, qwen_dense_layers(text)), everywhere(count))
 
 
 def qwen3_moe_layers(text: Config) -> list[Layer]:
@@ -210,7 +215,7 @@ def gpt_oss(config: Config) -> ModelFacts:
     modules = (
         *attention(heads, prefix="attn", qkv="qkv_proj", out="o_proj", qkv_bias=True, out_bias=True),
         Parameter("attn.sinks", (heads.num_heads,), 0),
-        *rope_of(text, heads),
+        rope_cache(heads.head_dim, required(text, "max_position_embeddings"), rope_parameters(text), dtype="float32"),
         *(moe_block(size, routing)),
         *norms_of(text, Shape()),
     )
@@ -218,7 +223,7 @@ def gpt_oss(config: Config) -> ModelFacts:
         Layer(modules, (attention_cache(heads, window.kind, window.tokens, sinks=True),))
         for window in layer_windows(text)
     ]
-    return assemble(config, layers, Body(num_experts=count))
+    return assemble(config, layers, everywhere(count))
 
 
 def phimoe(config: Config) -> ModelFacts:
@@ -233,6 +238,7 @@ def phimoe(config: Config) -> ModelFacts:
         num_experts=count,
         final=norm("model.norm", size, bias=True),
         lm_head_bias=bool(text.get("lm_head_bias")),
+        flags={"tables_everywhere": True},
     )
     return assemble(config, sparse_layers(text, shape, routing), body)
 
