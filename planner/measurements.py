@@ -1,96 +1,216 @@
-"""Measurements: what a real engine did, as rows; the project's own and the user's."""
+"""Measurements: what the engine itself said and did on real GPUs, one flat row for each start and load.
+
+The package ships its own rows (catalog/measurements.json). `gpuplan measure` and `gpuplan bench` append theirs to
+measurements.jsonl in the user's data folder; --measurements FILE adds more. A row without
+``output_tokens_per_second`` is about memory alone.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from planner.catalog.folders import data_folder
 from planner.errors import SpecError
 
-SHIPPED = Path(__file__).parent / "catalog" / "measurements.jsonl"
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+SHIPPED = Path(__file__).parent / "catalog" / "measurements.json"
+OWN_FILE = "measurements.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One run of one configuration. Sizes in bytes per GPU (rank 0), speeds of the whole configuration."""
+    """One row. Bytes are of one GPU (rank 0), times seconds unless named otherwise; None: not measured."""
 
-    model: str  # org/name, or the shape it stands for
-    gpu: str  # a Gpu's name
-    count: int
+    model: str  # org/name
+    gpu: str  # the catalogue's name
+    count: int  # GPUs in all
     tensor_parallel_size: int
-    pipeline_parallel_size: int
+    pipeline_parallel_size: int = 1
+    engine_version: str  # vLLM's
     dtype: str
-    engine_version: str
-    date: str  # YYYY-MM-DD
-    source: str
-    quantization: str | None = None
+    quantization: str | None = None  # vLLM's name of the method
     kv_cache_dtype: str = "auto"
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
-    max_model_len: int | None = None
-    max_num_batched_tokens: int | None = None
-    max_num_seqs: int | None = None
-    num_hidden_layers: int | None = None  # where the model was cut to so many layers
-    torch_version: str | None = None
-    driver_version: str | None = None
-    # load and speed; None where only memory was measured
-    requests: int | None = None  # one burst
-    concurrency: int | None = None  # a steady closed loop
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    output_tokens_per_second: float | None = None
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    # memory; None where only speed was measured
+    enable_expert_parallel: bool = False
+    flags: Mapping[str, Any] = field(default_factory=dict)  # further settings that were not vLLM's defaults
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # of config.json: a model cut short is another model
+    load_format: str = "dummy"  # "dummy": random weights; "auto": the checkpoint's
+
+    date: str  # YYYY-MM-DD
+    source: str  # who measured, how
+    torch: str | None = None
+    driver: str | None = None
+    device: str | None = None  # as nvidia-smi names it
+    note: str | None = None
+
+    started: bool = True
+    refusal: str | None = None  # the engine's own words where it did not start
     total_bytes: int | None = None
+    free_at_start_bytes: int | None = None
+    requested_bytes: int | None = None
     model_loading_bytes: int | None = None
     peak_activation_bytes: int | None = None
     non_torch_bytes: int | None = None
-    cuda_graph_bytes: int | None = None
+    cuda_graph_bytes: int | None = None  # what vLLM subtracted
     available_kv_bytes: int | None = None
+    bytes_per_block: int | None = None
+    block_size: int | None = None
     num_blocks: int | None = None
     kv_cache_tokens: int | None = None
-    started: bool = True
-    error: str | None = None  # the engine's words where it refused
-    representative: bool = True  # False: dummy weights sent tokens to the same few experts
-    note: str = ""
+    max_concurrency: float | None = None
+    load_s: float | None = None
+    compile_s: float | None = None
+    capture_s: float | None = None
+    start_s: float | None = None  # from the engine's construction until it takes requests
+    compile_cache: str | None = None  # "empty", "kept"
+
+    requests: int | None = None  # one burst of so many
+    concurrency: int | None = None  # or a closed loop
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    runs: int | None = None
+    output_tokens_per_second: float | None = None  # mean over the runs
+    output_tokens_per_second_stdev: float | None = None
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    representative: bool = True  # False: dummy weights sent a mixture's tokens to the same few experts
+
+    @property
+    def is_speed(self) -> bool:
+        return self.output_tokens_per_second is not None
+
+
+NAMES = frozenset(entry.name for entry in fields(Measurement))
+REQUIRED = frozenset(
+    entry.name for entry in fields(Measurement) if entry.default is MISSING and entry.default_factory is MISSING
+)
+DEFAULTS = {entry.name: entry.default for entry in fields(Measurement) if entry.default is not MISSING}
 
 
 def load_measurements(file: Path | None = None) -> tuple[Measurement, ...]:
-    """The shipped rows, the user's kept rows, and those of ``file``, in that order.
+    """The shipped rows, the user's own, and those of ``file``; the last are the most specific.
 
-    Raises SpecError where a user's row cannot be read.
+    Raises SpecError naming the file and the line or row that cannot be used.
     """
-    files = [SHIPPED, kept_file(), *([file] if file else [])]
-    return tuple(row for path in files if path.is_file() for row in read_rows(path))
+    own = own_file()
+    rows = [*shipped_measurements()]
+    if own.is_file():
+        rows += read_rows(own)
+    if file is not None:
+        rows += read_rows(file)
+    return tuple(rows)
 
 
-def kept_file() -> Path:
-    """Where `measure` and `bench` keep rows of one's own."""
-    from planner.catalog.folders import config_folder
+@lru_cache(maxsize=1)
+def shipped_measurements() -> tuple[Measurement, ...]:
+    """The rows of the package."""
+    return tuple(Measurement(**row) for row in json.loads(SHIPPED.read_bytes())["measurements"])
 
-    return config_folder() / "measurements.jsonl"
+
+def own_file() -> Path:
+    """Where this user's rows are kept."""
+    return data_folder() / OWN_FILE
 
 
-def read_rows(path: Path) -> list[Measurement]:
-    """One JSON object per line; SpecError names the line and the key that is wrong."""
-    rows, problems = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            try:
-                rows.append(_row(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                problems.append(f"{path}:{number}:1: not a measurement: {error}. Remove the line, or measure again.")
+def read_rows(path: Path) -> tuple[Measurement, ...]:
+    """Rows of a file: one JSON object a line (.jsonl), or {"measurements": [...]}."""
+    problems: list[str] = []
+    rows = []
+    for place, row in _objects(path):
+        if problem := row_problem(row):
+            problems.append(f"{place}: {problem}")
+        else:
+            rows.append(Measurement(**row))
     if problems:
         raise SpecError(problems)
-    return rows
+    return tuple(rows)
 
 
-def _row(value: Any) -> Measurement:
-    if not isinstance(value, dict):
-        raise TypeError("a row is a JSON object")
-    known = {entry.name for entry in fields(Measurement)}
-    if unknown := sorted(set(value) - known):
-        raise ValueError(f"unknown key {unknown[0]}")
-    return Measurement(**value)
+def row_problem(row: Any) -> str | None:
+    """What is wrong with one row, and what to do; None where nothing is."""
+    if not isinstance(row, dict):
+        return "not an object. Type one measurement as `gpuplan measure` writes it."
+    if unknown := sorted(set(row) - NAMES):
+        return f"unknown key {unknown[0]}. The keys are those of `gpuplan measure --json`."
+    if missing := sorted(REQUIRED - set(row)):
+        return f"missing: {', '.join(missing)}. Type them."
+    wrong = [name for name in COUNTS if row.get(name) is not None and not _is_count(row[name])]
+    if wrong:
+        return f"{wrong[0]} is {row[wrong[0]]!r}. Type a whole number above 0."
+    speed = row.get("output_tokens_per_second")
+    if speed is not None and not (isinstance(speed, int | float) and 0 < speed < 1e9):
+        return f"output_tokens_per_second is {speed!r}. Type a number above 0."
+    return None
+
+
+COUNTS = (
+    "count",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "requests",
+    "concurrency",
+    "input_tokens",
+    "output_tokens",
+    "runs",
+)
+
+
+def row_values(row: Measurement) -> dict[str, Any]:
+    """A row as plain values; what is at its default is left out."""
+    return {
+        name: value
+        for name, value in asdict(row).items()
+        if value != DEFAULTS.get(name, MISSING) and value not in ({}, [])
+    }
+
+
+def append_rows(rows: Iterable[Measurement], path: Path | None = None) -> Path:
+    """Add rows to the user's own (or to ``path``), a line each."""
+    path = path or own_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row_values(row)) + "\n" for row in rows)
+    return path
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each row's place and value."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"{path}: cannot be read ({error}). Type a file of measured rows."]) from error
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if path.suffix == ".jsonl":
+        for place, line in lines:
+            yield place, _parsed(line, place)
+        return
+    whole = _parsed(text, str(path))
+    rows = whole.get("measurements") if isinstance(whole, dict) else whole
+    if not isinstance(rows, list):
+        raise SpecError([f'{path}: no list of rows. Type {{"measurements": [...]}}.'])
+    for index, row in enumerate(rows):
+        yield f"{path}: measurements[{index}]", row
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SpecError([f"{place}: not JSON ({error}). Delete the line, or mend it."]) from error
