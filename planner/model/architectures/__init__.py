@@ -33,7 +33,7 @@ ARCHITECTURES: dict[str, Family] = {
     "GlmMoeDsaForCausalLM": mla.deepseek,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteForCausalLM": dense.llama,
-    "InternLM2ForCausalLM": dense.llama,
+    "InternLM2ForCausalLM": dense.internlm2,
     "InternLM3ForCausalLM": dense.llama,
     "LlamaForCausalLM": dense.llama,
     "MPTForCausalLM": dense.mpt,

@@ -125,6 +125,11 @@ def llama(config: Config) -> ModelFacts:
     return llama_like(config)
 
 
+def internlm2(config: Config) -> ModelFacts:
+    """Llama whose config class is Python code of the repository."""
+    return replace(llama_like(config), needs_trust_remote_code=True)
+
+
 def qwen2(config: Config) -> ModelFacts:
     """Llama with biases on q, k and v that no config field states."""
     return llama_like(config, QWEN2)

@@ -151,9 +151,8 @@ def qwen3_moe_layers(text: Config) -> list[Layer]:
 def qwen3_moe(config: Config) -> ModelFacts:
     """Routed experts, no shared one, head norms."""
     text = text_config(config)
-    return assemble(
-        config, qwen3_moe_layers(text), Body(num_experts=required(text, "num_experts", "num_local_experts"))
-    )
+    count = required(text, "num_experts", "num_local_experts")
+    return assemble(config, qwen3_moe_layers(text), everywhere(count))
 
 
 def glm4_moe(config: Config) -> ModelFacts:
