@@ -111,13 +111,15 @@ def check_dtype(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -
             f"The model type '{facts.model_type}' does not support float16. Reason: Numerical instability. "
             "Please use bfloat16 or float32 instead: set model.dtype.",
         )
-    return _refuse_activation_dtype(facts, engine)
+    return _refuse_activation_dtype(facts, candidate, engine)
 
 
-def _refuse_activation_dtype(facts: ModelFacts, engine: EngineConfig) -> Refusal | None:
+def _refuse_activation_dtype(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     method = engine_quantization(facts, engine.quantization).method
     if method is None or method == "compressed-tensors":
         return None
+    if candidate.gpu.compute_capability < _method_capability(method, engine):
+        return None  # the engine looks at the GPU first
     supported = ("bfloat16",) if method in ONLY_BFLOAT16 else HALF_DTYPES
     if engine.dtype in supported:
         return None
