@@ -1,0 +1,102 @@
+"""Model loading, to the byte, as vLLM 0.33.0's own classes allocate it on the meta device ("Model loading took")."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.memory.weights import rounded, stage_loading_bytes
+from planner.model.parameters import count_parameters
+from tests.made_facts import engine_of, facts_of, gpu_of
+
+TABLE = [  # repo, gpu, tp, pp, parameters, bytes of each stage
+    ("01-ai/Yi-34B", "A100-40GB", 4, 1, 34_388_917_248, (17_196_931_072,)),
+    ("01-ai/Yi-34B", "H100", 1, 1, 34_388_917_248, (68_779_005_952,)),
+    ("MiniMaxAI/MiniMax-M2.5", "H200", 4, 1, 228_689_764_864, (57_702_624_256,)),
+    ("MiniMaxAI/MiniMax-M2.7", "H100", 4, 1, 228_689_764_864, (57_703_672_832,)),
+    ("Qwen/QwQ-32B", "H100", 2, 1, 32_763_876_352, (32_775_153_664,)),
+    ("Qwen/Qwen1.5-MoE-A2.7B-Chat", "A100-40GB", 1, 1, 14_315_784_192, (28_640_006_144,)),
+    ("Qwen/Qwen1.5-MoE-A2.7B-Chat", "H100", 2, 1, 14_315_784_192, (14_327_320_576,)),
+    ("Qwen/Qwen2-7B-Instruct", "A10", 2, 1, 7_615_616_512, (7_624_266_752,)),
+    ("Qwen/Qwen2.5-32B-Instruct-AWQ", "A100-40GB", 1, 1, 32_763_876_352, (19_337_324_544,)),
+    ("Qwen/Qwen2.5-32B-Instruct-AWQ", "L4", 8, 1, 32_763_876_352, (2_425_792_512,)),
+    ("Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", "A100-40GB", 1, 1, 32_763_876_352, (19_215_427_584,)),
+    ("Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", "L40S", 2, 1, 32_763_876_352, (9_612_634_112,)),
+    ("Qwen/Qwen3-0.6B", "L4", 1, 1, 596_049_920, (1_202_657_280,)),
+    ("Qwen/Qwen3-1.7B", "T4", 1, 1, 1_720_574_976, (3_451_707_392,)),
+    ("Qwen/Qwen3-14B-AWQ", "A10", 2, 1, 14_768_307_200, (4_999_301_120,)),
+    ("Qwen/Qwen3-14B-AWQ", "L4", 1, 1, 14_768_307_200, (9_987_164_160,)),
+    ("Qwen/Qwen3-235B-A22B", "H100", 8, 1, 235_093_634_560, (58_970_343_424,)),
+    ("Qwen/Qwen3-235B-A22B-FP8", "H100", 4, 1, 235_093_634_560, (59_197_236_224,)),
+    ("Qwen/Qwen3-235B-A22B-FP8", "H100", 8, 1, 235_093_634_560, (29_724_161_024,)),
+    ("Qwen/Qwen3-30B-A3B", "A100-80GB", 2, 2, 30_532_122_624, (15_594_172_416, 15_594_172_416)),
+    ("Qwen/Qwen3-32B-FP8", "A100-80GB", 1, 1, 32_762_123_264, (34_816_862_208,)),
+    ("Qwen/Qwen3-32B-FP8", "H100", 2, 1, 32_762_123_264, (17_174_505_472,)),
+    ("XiaomiMiMo/MiMo-V2-Flash", "H100", 8, 1, 308_778_780_864, (39_027_868_160,)),
+    ("XiaomiMiMo/MiMo-V2-Flash", "H200", 4, 1, 308_778_780_864, (77_778_733_056,)),
+    ("allenai/OLMo-2-1124-13B", "H100", 2, 1, 13_716_198_400, (13_717_105_664,)),
+    ("allenai/OLMo-2-1124-7B", "A100-80GB", 1, 1, 7_298_617_344, (14_597_301_248,)),
+    ("allenai/Olmo-3.1-32B-Instruct", "A100-80GB", 2, 1, 32_233_522_176, (32_234_811_392,)),
+    ("bigcode/starcoder2-7b", "L4", 1, 1, 7_173_923_840, (14_347_914_240,)),
+    ("deepseek-ai/DeepSeek-R1", "H200", 8, 1, 671_026_419_200, (85_417_132_544,)),
+    ("deepseek-ai/DeepSeek-V2-Lite-Chat", "A100-40GB", 1, 1, 15_706_484_224, (31_433_995_264,)),
+    ("deepseek-ai/DeepSeek-V2-Lite-Chat", "H100", 2, 1, 15_706_484_224, (15_762_895_872,)),
+    ("deepseek-ai/DeepSeek-V3", "B200", 8, 1, 671_026_419_200, (85_417_132_544,)),
+    ("ibm-granite/granite-3.3-8b-instruct", "H100", 2, 1, 8_170_864_640, (8_205_066_240,)),
+    ("ibm-granite/granite-3.3-8b-instruct", "L4", 1, 1, 8_170_864_640, (16_375_832_576,)),
+    ("meta-llama/Llama-3.1-405B-Instruct-FP8", "H100", 8, 1, 405_853_388_800, (52_048_537_600,)),
+    ("microsoft/Phi-3-mini-128k-instruct", "H100", 1, 1, 3_821_079_552, (7_668_176_896,)),
+    ("microsoft/Phi-3.5-MoE-instruct", "A100-80GB", 2, 1, 41_873_153_344, (41_910_582_784,)),
+    ("microsoft/Phi-3.5-mini-instruct", "A100-40GB", 1, 1, 3_821_079_552, (7_668_176_896,)),
+    ("mistralai/Mistral-7B-Instruct-v0.2", "A10", 1, 1, 7_241_732_096, (14_491_918_336,)),
+    ("mistralai/Mistral-7B-Instruct-v0.3", "A10", 1, 1, 7_248_023_552, (14_504_501_248,)),
+    ("mistralai/Mixtral-8x7B-Instruct-v0.1", "A100-80GB", 2, 1, 46_702_792_704, (46_712_561_664,)),
+    ("mistralai/Mixtral-8x7B-Instruct-v0.1", "H100", 1, 1, 46_702_792_704, (93_414_039_552,)),
+    ("nvidia/Llama-3.1-70B-Instruct-FP8", "A100-80GB", 2, 1, 70_553_706_496, (36_371_251_200,)),
+    ("nvidia/Llama-3.1-70B-Instruct-FP8", "H100", 4, 1, 70_553_706_496, (18_200_117_248,)),
+    ("nvidia/MiniMax-M2.7-NVFP4", "H100", 4, 1, 228_689_764_864, (33_797_043_200,)),
+    ("openai/gpt-oss-120b", "A100-80GB", 2, 1, 116_829_156_672, (36_884_805_632,)),
+    ("openai/gpt-oss-120b", "L40S", 4, 1, 116_829_156_672, (18_486_996_992,)),
+    ("zai-org/GLM-4.5", "H200", 8, 1, 352_797_829_024, (88_491_664_384,)),
+    ("zai-org/GLM-4.5-Air", "A100-80GB", 4, 1, 106_852_251_264, (53_526_163_968,)),
+    ("zai-org/GLM-5-FP8", "H200", 8, 1, 743_911_218_432, (95_669_501_440,)),
+    ("zai-org/GLM-5.1-FP8", "H200", 8, 1, 743_911_218_432, (95_669_501_440,)),
+]
+
+
+@pytest.mark.parametrize(("repo", "gpu", "tp", "pp", "parameters", "stages"), TABLE)
+def test_loading_is_the_engines_own_figure(
+    repo: str, gpu: str, tp: int, pp: int, parameters: int, stages: tuple[int, ...]
+) -> None:
+    facts = facts_of(repo)
+    assert count_parameters(facts) == parameters
+    assert stage_loading_bytes(facts, gpu_of(gpu), engine_of(repo, gpu, tp=tp, pp=pp), tp, pp) == stages
+
+
+@pytest.mark.parametrize("repo", sorted({row[0] for row in TABLE}))
+def test_more_gpus_never_need_more_on_each(repo: str) -> None:
+    facts, gpu = facts_of(repo), gpu_of("H100")
+    sizes = [max(stage_loading_bytes(facts, gpu, engine_of(repo, "H100", tp=tp), tp, 1)) for tp in (1, 2, 4, 8)]
+    assert sizes == sorted(sizes, reverse=True)
+    stages = [max(stage_loading_bytes(facts, gpu, engine_of(repo, "H100", pp=pp), 1, pp)) for pp in (1, 2, 4)]
+    assert stages == sorted(stages, reverse=True)
+
+
+@given(st.integers(min_value=0, max_value=2**40))
+def test_blocks_are_rounded_up_to_512(nbytes: int) -> None:
+    assert rounded(nbytes) % 512 == 0
+    assert 0 <= rounded(nbytes) - nbytes < 512
+
+
+def test_ranks_hold_the_checkpoint_and_what_is_copied() -> None:
+    """Llama-2-7b over 2 ranks: twice the shard is the whole plus one more copy of norms, rope cache and scales."""
+    facts, gpu = facts_of("meta-llama/Llama-2-7b-chat-hf"), gpu_of("H100")
+    whole, shard = (
+        stage_loading_bytes(facts, gpu, engine_of("meta-llama/Llama-2-7b-chat-hf", "H100", tp=tp), tp, 1)[0]
+        for tp in (1, 2)
+    )
+    norms = 65 * 4096 * 2  # two per layer and the last one
+    rope = 4096 * 128 * 2
+    scales = 32 * 4 * 512
+    assert 2 * shard - whole == norms + rope + scales
