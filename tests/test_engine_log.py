@@ -33,6 +33,7 @@ DEATHS = [
         "model.trust_remote_code: true",
     ),
     ("RuntimeError: NCCL error: unhandled system error", "the GPUs could not talk to each other"),
+    ("RuntimeError: Worker failed with error 'Unsupported CPU attention configuration'", "the engine failed: Runtime"),
     ("gpuplan: weights: not the planned model: config.json has 3 bytes", "the weights are not the planned model"),
     ("gpuplan: weights: no checked snapshot of o/m@main. Run: x", "the weights are not in place"),
     ("gpuplan: weights: o/m is gated: accept its licence", "o/m is gated"),

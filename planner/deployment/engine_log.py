@@ -27,7 +27,13 @@ PHASE_MARKS = (
     ("Application startup complete", "ready"),
 )
 MEASURED = (r"Model loading took [\d.]+ GiB", r"Available KV cache memory: -?[\d.]+ GiB")
-DEAD_MARKS = ("gpuplan: engine: died", "gpuplan: engine: not ready", "gpuplan: weights: no checked", "not the planned")
+DEAD_MARKS = (
+    "gpuplan: engine: its first completion failed",
+    "gpuplan: engine: died",
+    "gpuplan: engine: not ready",
+    "gpuplan: weights: no checked",
+    "not the planned",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ FAILURES = (
         r"NCCL error|ncclSystemError|ncclUnhandledCudaError",
         "the GPUs could not talk to each other: {line} Deploy again; if it recurs, try fewer GPUs per container.",
     ),
+    Failure(r"Worker failed with error|Engine core initialization failed", "the engine failed: {line}"),
     Failure(r"not the planned model: (.*)", "the weights are not the planned model: {line}"),
     Failure(r"weights: no checked snapshot", "the weights are not in place: {line}"),
     Failure(r"is gated", "{line}"),

@@ -117,7 +117,7 @@ def _with_weights(
     """The release with its commit, which is in place when this returns."""
     write_files(release, settings.folder)
     if survey.weights_present:
-        say(Progress("weights", f"{release.repo}@{release.revision} is in place already"))
+        say(Progress("weights", f"{release.local_path or target.root(release)} is in place already"))
         return release
     commit = target.fetch_weights(release, settings.folder, say, _remaining(deadline, release))
     if commit is None or commit == release.revision:
