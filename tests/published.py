@@ -73,6 +73,15 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "gptq_gm1": {**GPTQ, "group_size": -1},
     "awq": {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"},
     "fbgemm": {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["lm_head"]},
+    "auto_round": {"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True, "data_type": "int"},
+    "quark": {
+        "quant_method": "quark",
+        "global_quant_config": {
+            "weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": False},
+            "input_tensors": {"dtype": "fp8_e4m3", "qscheme": "per_tensor", "is_dynamic": False},
+        },
+        "exclude": ["lm_head", "re:.*o_proj"],
+    },
     "experts_int8": {"quant_method": "experts_int8"},
     "mxfp4": {"quant_method": "mxfp4"},
     "gpt_oss_mxfp4": {"quant_method": "mxfp4"},

@@ -96,6 +96,9 @@ CAPABILITIES = [
     ("mo_nvfp4", "T4", "0.33.0", None, ""),
     ("fp8_block", "T4", "0.33.0", None, ""),
     ("awq", "T4", "0.33.0", None, ""),
+    ("auto_round", "T4", "0.33.0", None, ""),
+    ("quark", "A100-80GB", "0.33.0", 89, "Min capability: 89. Current capability: 80."),
+    ("quark", "L4", "0.33.0", None, ""),
     ("experts_int8", "T4", "0.33.0", 80, "experts_int8 is not supported for the current GPU"),
 ]
 

@@ -95,6 +95,14 @@ LINEARS = [
 ]
 
 
+LINEARS += [  # AutoRound packs as GPTQ, Quark as static FP8
+    (same, *row[1:])
+    for same, as_is in (("auto_round", "gptq"), ("quark", "mo_fp8"))
+    for row in LINEARS
+    if row[0] == as_is and row[3] is QKV and row[1] != "A100-80GB"
+]
+
+
 @pytest.mark.parametrize(("name", "gpu_name", "version", "linear", "expected"), LINEARS)
 def test_linear_layers_end_as_vllm_leaves_them(
     name: str, gpu_name: str, version: str, linear: Linear, expected: tuple[int, ...]

@@ -37,6 +37,8 @@ def storage(quantization: Quantization, name: str, parts: tuple[str, ...] = (), 
         ("gptq", "auto_gptq", {"int"}),
         ("awq", "auto_awq", {"int"}),
         ("fbgemm", "fbgemm_fp8", {"fp8"}),
+        ("auto_round", "inc", {"int"}),
+        ("quark", "quark", {"fp8"}),
         ("experts_int8", "experts_int8", {"int8"}),
         ("mxfp4", "mxfp4", {"mxfp4"}),
     ],
@@ -57,6 +59,9 @@ def test_nothing_published_is_unquantized() -> None:
     [
         {"quant_method": "bitsandbytes", "load_in_4bit": True},
         {"quant_method": "quark"},
+        {**PUBLISHED["quark"], "layer_quant_config": {"*q_proj": {}}},
+        {**PUBLISHED["auto_round"], "data_type": "mx_fp"},
+        {**PUBLISHED["auto_round"], "sym": False},
         {"quant_method": "torchao"},
         {"quant_method": "awq", "bits": 8, "group_size": 128},
         {**GPTQ, "sym": False},
@@ -108,6 +113,25 @@ def test_gptq_reads_dynamic_rules_and_the_list_of_quantized_modules() -> None:
     listed = parse_quantization({**GPTQ, "modules_in_block_to_quantize": [["self_attn.k_proj", "self_attn.q_proj"]]})
     assert storage(listed, f"{LAYER_0}.self_attn.qkv_proj", QKV) == "int"
     assert storage(listed, f"{LAYER_0}.mlp.down_proj") is None
+
+
+def test_auto_round_names_what_it_treats_otherwise() -> None:
+    extra = {
+        f"{LAYER_0}.self_attn.q_proj": {"bits": 16},
+        "o_proj": {"bits": 8, "group_size": 32},
+        r".*shared_expert_gate": {"bits": 16, "data_type": "fp"},
+    }
+    config = {**PUBLISHED["auto_round"], "extra_config": extra, "block_name_to_quantize": "model.layers"}
+    quantization = parse_quantization(config)
+    assert storage(quantization, f"{LAYER_0}.self_attn.qkv_proj", QKV) is None
+    assert storage(quantization, "model.layers.1.self_attn.qkv_proj", QKV) == "int"
+    assert storage(quantization, f"{LAYER_0}.mlp.shared_expert_gate") is None
+    assert storage(quantization, "visual.merger.mlp") is None
+    other = quantization.scheme_for(f"{LAYER_0}.self_attn.o_proj", "linear")
+    assert other is not None
+    assert (other.bits, other.group_size, other.method) == (8, 32, "auto_gptq")
+    as_awq = parse_quantization({**PUBLISHED["auto_round"], "sym": False, "packing_format": "auto_round:auto_awq"})
+    assert [scheme.method for scheme in as_awq.all_schemes()] == ["auto_awq"]
 
 
 def test_compressed_tensors_matches_ignores_and_targets_in_the_engines_order() -> None:

@@ -28,11 +28,13 @@ MIN_CAPABILITY = {
     "fp8": 75,
     "fp8_per_tensor": 75,
     "gpt_oss_mxfp4": 80,
+    "inc": 60,
     "modelopt": 80,
     "modelopt_fp4": 75,
     "modelopt_mixed": 75,
     "modelopt_mxfp8": 80,
     "mxfp4": 80,
+    "quark": 70,
 }
 MODELOPT_CAPABILITY_BEFORE_0_33 = 89  # ModelOptFp8Config.get_min_capability of 0.25.0
 # get_min_capability of compressed-tensors' schemes; W8A8Fp8 (89) falls back to W8A16Fp8.
@@ -159,8 +161,8 @@ def _method_capability(method: str, engine: EngineConfig) -> int:
 
 def _refuse_scheme(scheme: Scheme, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     current = candidate.gpu.compute_capability
-    if scheme.method == "compressed-tensors" and current < COMPRESSED_CAPABILITY[scheme.storage]:
-        needed = COMPRESSED_CAPABILITY[scheme.storage]
+    needed = _scheme_capability(scheme)
+    if current < needed:
         says = f"Quantization scheme is not supported for the current GPU. Min capability: {needed}. "
         return _incapable(f"{says}Current capability: {current}.", needed, candidate)
     if scheme.method == "auto_gptq" and current < GPTQ_KERNEL_CAPABILITY:
@@ -171,6 +173,13 @@ def _refuse_scheme(scheme: Scheme, candidate: Candidate, engine: EngineConfig) -
         says = "AttributeError: the layer has no attribute 'orig_dtype' (prepare_fp8_layer_for_marlin)."
         return _incapable(says, native, candidate)
     return None
+
+
+def _scheme_capability(scheme: Scheme) -> int:
+    """get_min_capability of compressed-tensors' and Quark's schemes."""
+    if scheme.method == "compressed-tensors":
+        return COMPRESSED_CAPABILITY[scheme.storage]
+    return NATIVE_FP8 if scheme.method == "quark" else 0
 
 
 def _native_capability(scheme: Scheme, engine: EngineConfig) -> int:

@@ -1,4 +1,4 @@
-"""Weight-only integers: AWQ and GPTQ."""
+"""Weight-only integers: AWQ, GPTQ and AutoRound, which packs as either."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from planner.model.quantization.quantization import ModuleKind
+
+# packing_format of AutoRound -> the method whose layout it is.
+AUTO_ROUND_LAYOUTS = {"auto_round:auto_gptq": "auto_gptq", "auto_round:auto_awq": "auto_awq"}
 
 
 def parse_awq(config: Mapping[str, Any]) -> Quantization:
@@ -66,6 +69,40 @@ def _dynamic_rule(pattern: str, change: Mapping[str, Any] | None, scheme: Scheme
     if pattern.startswith("-:"):
         return Rule(pattern.removeprefix("-:"), None)
     return Rule(pattern.removeprefix("+:"), _gptq_scheme(scheme, change or {}))
+
+
+def parse_auto_round(config: Mapping[str, Any]) -> Quantization:
+    """vllm inc/config_parser.py: packed like GPTQ or AWQ, with settings of their own for the modules it names."""
+    packing = str(config.get("packing_format") or "auto_round:auto_gptq")
+    if config.get("data_type", "int") != "int" or packing not in AUTO_ROUND_LAYOUTS:
+        raise ModelError(
+            f"quantization_config: auto-round with {config.get('data_type')} packed as {packing} is not understood. "
+            f"Known are integers packed as {' or '.join(AUTO_ROUND_LAYOUTS)}. Use such a checkpoint."
+        )
+    scheme = _auto_round_scheme(Scheme(AUTO_ROUND_LAYOUTS[packing], "int", "group", weight_only=True), config)
+    blocks = config.get("block_name_to_quantize") or ()
+    return Quantization(
+        "inc",
+        "auto_round",
+        {"linear": scheme, "experts": scheme},
+        rules=tuple(
+            Rule(name, None if int(change.get("bits", scheme.bits)) >= 16 else _auto_round_scheme(scheme, change))
+            for name, change in (config.get("extra_config") or {}).items()
+        ),
+        quantized_modules=tuple(blocks.split(",") if isinstance(blocks, str) else blocks),
+    )
+
+
+def _auto_round_scheme(base: Scheme, config: Mapping[str, Any]) -> Scheme:
+    """Symmetric or not, as the layout allows: GPTQ's is symmetric."""
+    symmetric = bool(config.get("sym", base.symmetric))
+    bits = int(config.get("bits", base.bits))
+    if bits not in (4, 8) or (base.method == "auto_gptq" and not symmetric):
+        raise ModelError(
+            f"quantization_config: auto-round with bits={bits}, sym={symmetric} is not understood. "
+            "Use a checkpoint with 4 or 8 bits, symmetric where it is packed like GPTQ."
+        )
+    return replace(base, bits=bits, group_size=int(config.get("group_size", base.group_size)), symmetric=symmetric)
 
 
 def _with_head(scheme: Scheme, config: Mapping[str, Any]) -> dict[ModuleKind, Scheme]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Matcher = Callable[[Quantization, str, ModuleKind, tuple[str, ...]], Scheme | None]
 
+REGEX_SIGNS = "*+?^$()[]{}|\\"  # what makes an entry of AutoRound's extra_config a pattern
 # Names that a checkpoint may give the routed experts' projections (FusedMoE's expert_mapping).
 EXPERT_PARTS = ("0.gate_proj", "0.w1", "0.up_proj", "0.down_proj")
 
@@ -69,6 +70,26 @@ def match_gptq(quantization: Quantization, prefix: str, kind: ModuleKind, parts:
         if re.match(rule.target, prefix):
             return rule.scheme
     return default
+
+
+def match_auto_round(
+    quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]
+) -> Scheme | None:
+    """AutoRound: ``extra_config`` by name, by the name's end or by pattern, then block_name_to_quantize."""
+    names = (prefix, *part_prefixes(prefix, parts))
+    for rule in quantization.rules:
+        if any(_is_named(name, rule.target) for name in names):
+            return rule.scheme
+        if kind == "experts" and rule.target.startswith(f"{prefix}."):
+            return rule.scheme
+    blocks = quantization.quantized_modules
+    return quantization.schemes.get(kind) if not blocks or prefix.startswith(blocks) else None
+
+
+def _is_named(name: str, target: str) -> bool:
+    if any(sign in target for sign in REGEX_SIGNS):
+        return re.search(target, name) is not None
+    return name == target or name.endswith(f".{target}")
 
 
 def match_targets(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]) -> Scheme | None:
@@ -153,6 +174,7 @@ MATCHERS: Mapping[str, Matcher] = {
     "exact": match_exact,
     "substring": match_substring,
     "gptq": match_gptq,
+    "auto_round": match_auto_round,
     "targets": match_targets,
     "wildcards": match_wildcards,
     "layers": match_layers,

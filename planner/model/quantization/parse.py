@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from planner.errors import ModelError
 from planner.model.quantization.compressed import parse_compressed_tensors
 from planner.model.quantization.float8 import make_online_fp8, parse_deepseek_v4, parse_fbgemm_fp8, parse_fp8
-from planner.model.quantization.integer import parse_awq, parse_gptq
+from planner.model.quantization.integer import parse_auto_round, parse_awq, parse_gptq
 from planner.model.quantization.modelopt import parse_modelopt
 from planner.model.quantization.quantization import Quantization, Rule
+from planner.model.quantization.quark import parse_quark
 from planner.model.quantization.scheme import MX_GROUP_SIZE, Scheme
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def parse_experts_int8(config: Mapping[str, Any]) -> Quantization:
 
 # quant_method of the checkpoint -> its reader. Methods that are missing are refused by name.
 METHODS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
+    "auto-round": parse_auto_round,
     "awq": parse_awq,
     "compressed-tensors": parse_compressed_tensors,
     "deepseek_v4_fp8": parse_deepseek_v4,
@@ -45,6 +47,7 @@ METHODS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
     "gpt_oss_mxfp4": parse_mxfp4,
     "modelopt": parse_modelopt,
     "mxfp4": parse_mxfp4,
+    "quark": parse_quark,
 }
 
 
