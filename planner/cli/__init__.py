@@ -15,6 +15,10 @@ from planner.errors import GpuplanError
 COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("planner.cli.plan", "Choose the cheapest valid GPU configuration and say why the rest lost."),
     "cost": ("planner.cli.cost", "Compare what the valid configurations of one or several specs cost."),
+    "fits": ("planner.cli.fits", "Show which catalogue models fit on GPU[:COUNT], at what context and concurrency."),
+    "validate": ("planner.cli.validate", "Check spec files; print every problem of every file at once."),
+    "schema": ("planner.cli.schema", "Print the JSON Schema of the spec, for editors and other checkers."),
+    "init": ("planner.cli.init", "Write a commented starter spec; ask on a terminal for what is left out."),
     "deploy": ("planner.cli.deploy", "Launch the plan, wait until it answers, and prove that it is the planned model."),
     "render": ("planner.cli.render", "Write the deployable app and what it needs; launch nothing."),
     "diff": ("planner.cli.diff", "Compare what runs with what SPEC would launch, field by field and in dollars."),
