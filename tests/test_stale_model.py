@@ -85,7 +85,7 @@ def test_without_that_proof_the_wrong_weights_serve_under_the_right_name(
 
 def test_stale_code_is_caught_from_outside(spec: Path, world: World) -> None:
     world.stale_code = True
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "5")
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "4")
     assert "the version before still answers" in done.err
     caught(done, world)
 
