@@ -65,7 +65,7 @@ def _unquoted(node: Any, field: str) -> Any:
 
 
 def test_every_target_has_its_prices() -> None:
-    assert {path.stem for path in HERE.glob("*.json")} == {"gpus", *TARGETS}
+    assert {path.stem for path in HERE.glob("*.json")} == {"gpus", "measurements", *TARGETS}
     for part in ("offers", "rates"):
         assert KINDS[part]["target"].json_schema["enum"] == list(TARGETS)
 

@@ -44,7 +44,7 @@ def compare(
 
     \b
     gpuplan cost compare specs/70b.yaml
-    gpuplan cost compare specs/7b.yaml specs/70b.yaml --sort usd_per_million_tokens
+    gpuplan cost compare specs/*.yaml --sort usd_per_million_tokens
     gpuplan cost compare specs/*.yaml --base origin/main
     """
     if base is not None:

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """All rejections of one code; ``closest`` needed the smallest multiple of what it had."""
+    """All rejections of one code; ``closest`` lacked the least, or has the fewest GPUs where nothing is lacking."""
 
     code: str
     number: int
     closest: Rejection
+
+    @property
+    def sentence(self) -> str:
+        """The closest miss and its reason; a count that is not sold names itself."""
+        return self.closest.reason if self.code == "count_not_sold" else f"{self.where}: {self.closest.reason}"
 
     @property
     def where(self) -> str:
@@ -39,10 +44,13 @@ def group_misses(rejections: Sequence[Rejection]) -> list[Miss]:
     return [Miss(code, len(group), min(group, key=_shortfall)) for code, group in ordered]
 
 
+QUANTITIES = frozenset({"count_not_sold", "max_model_len", "memory", "kv_cache", "slo", "budget"})
+
+
 def _shortfall(rejection: Rejection) -> tuple[float, int]:
-    """Needed over available; rules without numbers count as equally far, fewer GPUs first."""
+    """Needed over available; where a rule is not about a quantity all are equally far. Then fewer GPUs first."""
     needed, available = rejection.needed, rejection.available
-    if needed is None or available is None:
+    if rejection.code not in QUANTITIES or needed is None or available is None:
         return (1.0, rejection.count)
     if available <= 0:
         return (float("inf"), rejection.count)

@@ -142,7 +142,9 @@ def _rejections(plan: Plan) -> Iterator[Line]:
     if not plan.rejections:
         return
     total = len(plan.rejections) + len(plan.options)
-    yield Line(f"Rejected: {len(plan.rejections)} of {total}, by the first rule that failed", "title")
+    yield Line(
+        f"Rejected: {len(plan.rejections)} of {total}, by the first rule that failed; the closest of each", "title"
+    )
     yield from rejection_lines(plan)
     yield Line("")
 
@@ -155,8 +157,7 @@ def rejection_lines(plan: Plan) -> Iterator[Line]:
 
 def _miss(miss: Miss) -> Iterator[Line]:
     head = f"  {miss.code:<19}{miss.number:>4}  "
-    body = f"closest: {miss.where}. {miss.closest.reason}"
-    for text in textwrap.wrap(body, WIDTH, initial_indent=head, subsequent_indent=" " * len(head)):
+    for text in textwrap.wrap(miss.sentence, WIDTH, initial_indent=head, subsequent_indent=" " * len(head)):
         yield Line(text)
 
 

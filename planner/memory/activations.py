@@ -14,6 +14,7 @@ from planner.memory.runner import uses_v2_runner
 from planner.memory.stages import stage_runs
 from planner.memory.widths import layer_widths
 from planner.model.facts import ITEMSIZE_BYTES, Embedding
+from planner.model.quantization import engine_quantization
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
@@ -28,6 +29,7 @@ CUBLAS_WORKSPACE_BYTES = {9: 32 * MIB}  # torch CUDABlas.cpp parseChosenWorkspac
 OTHER_CUBLAS_WORKSPACE_BYTES = 8_519_680
 MLA_CONTEXT_TOKENS = 64 * 1024  # MLACommonMetadataBuilder.determine_chunked_prefill_workspace_size: at most
 FP32_BYTES = 4
+HOPPER = 9
 
 
 def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int, stage: int = 0) -> int:
@@ -35,15 +37,24 @@ def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp:
     ep_size = tp if engine.enable_expert_parallel else 1
     quantized = facts.quantization is not None or engine.quantization is not None
     tokens, itemsize = engine.max_num_batched_tokens, ITEMSIZE_BYTES[engine.dtype]
-    layers = {run.layer for run in stage_runs(facts, pp)[stage]}
-    widths = [layer_widths(layer, tp, ep_size, quantized) for layer in layers]
-    workspace = max((one.workspace for one in widths), default=0) * tokens * itemsize  # kept for the whole run
-    moments = [_forward(facts, gpu, engine, one, workspace, tokens * itemsize) for one in widths]
+    widths = [layer_widths(run.layer, tp, ep_size, quantized) for run in stage_runs(facts, pp)[stage]]
+    own_kernels = _uses_triton_mxfp4(facts, gpu, engine)
+    moments, workspace = [0], 0  # the experts' workspace is made by the first layer that has some, and stays
+    for one in dict.fromkeys(widths):
+        if not own_kernels:
+            workspace = max(workspace, one.workspace * tokens * itemsize)
+        moments.append(_forward(facts, gpu, engine, one, workspace, tokens * itemsize))
     if stage == 0 and not engine.enforce_eager:
         moments.append(_embedding_benchmark(facts, tokens, itemsize, tp))
     if stage == pp - 1:
         moments.append(_sampling(facts, gpu, engine, tp) + workspace)
     return max(moments) + _encoder_output(facts, engine, stage)
+
+
+def _uses_triton_mxfp4(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> bool:
+    """Whether MXFP4 experts run on Triton's own kernels, which keep no workspace (fused_moe/oracle/mxfp4.py)."""
+    scheme = engine_quantization(facts, engine.quantization).schemes.get("experts")
+    return scheme is not None and scheme.storage == "mxfp4" and gpu.compute_capability // 10 == HOPPER
 
 
 def _forward(

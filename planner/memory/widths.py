@@ -42,7 +42,7 @@ def layer_widths(layer: Layer, tp: int, ep_size: int, quantized: bool) -> LayerW
     linears = [module for module in layer.modules if isinstance(module, Linear)]
     experts = [module for module in layer.modules if isinstance(module, Experts)]
     recurrent = any(cache.kind == "mamba" for cache in layer.caches)
-    heads = [linear for linear in linears if any(output.heads for output in linear.outputs)]
+    heads = [linear for linear in linears if any(output.heads for output in linear.outputs) and not linear.absorbed]
     widest_qkv = max(heads, key=lambda linear: _out(linear, tp), default=None)
     mlp = max((linear for linear in linears if _is_mlp(linear)), key=lambda linear: _out(linear, tp), default=None)
     mixer_linears = heads or [linear for linear in linears if linear.split == "column" and not _is_mlp(linear)]
