@@ -1,0 +1,1 @@
+"""measure: start the real engine without weights, and hold its figures against the plan."""

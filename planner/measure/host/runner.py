@@ -1,0 +1,256 @@
+"""Start vLLM for each job of a file and write down what it says and does. Runs on the GPU host.
+
+    python runner.py JOBS.json OUT
+
+Needs nothing but vLLM. Each job is a process of its own, forked after vLLM's import, which takes longer than some
+starts. OUT gets NAME.jsonl (events) and NAME.log (the engine's log) for each job. A job:
+
+    name, config (config.json as a mapping) or model (a folder or repository), hf_quant_config, words (arguments of
+    `vllm serve`), env, timeout_s, loads: [{requests, in_flight, input_tokens, output_tokens, runs, prompts}]
+    api: "engine" drives the engine step by step as a server does, "generate" calls LLM.generate
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FIRST_ID = 10  # token ids of made-up prompts: past the special ones
+SLOW_IMPORTS = (  # done once, before the forks
+    "vllm.v1.engine.core",
+    "vllm.v1.engine.llm_engine",
+    "vllm.v1.executor.multiproc_executor",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.v1.worker.gpu_worker",
+    "vllm.v1.worker.gpu_model_runner",
+    "vllm.v1.worker.gpu.model_runner",
+    "vllm.model_executor.models.llama",
+)
+WARM_UP = {"requests": 4, "input_tokens": 16, "output_tokens": 4}
+
+
+def main(jobs_file: str, out: str) -> None:
+    """Run the jobs one after another."""
+    folder, jobs = Path(out), json.loads(Path(jobs_file).read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(HERE))  # for --worker-cls, here and in the engine's own processes
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    started = time.monotonic()
+    for name in SLOW_IMPORTS:
+        with suppress(ImportError):
+            importlib.import_module(name)
+    say(f"import {time.monotonic() - started:.1f}")
+    for job in jobs:
+        took = time.monotonic()
+        end = run_apart(job, folder)
+        say(f"{job['name']} {end} {time.monotonic() - took:.1f}")
+
+
+def say(text: str) -> None:
+    """A line for whoever waits."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def run_apart(job: dict[str, Any], folder: Path) -> str:
+    """The job in a child with a process group of its own; "done", "failed" or "timeout"."""
+    events, log = folder / f"{job['name']}.jsonl", folder / f"{job['name']}.log"
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        os.environ.update({"GPUPLAN_EVENTS": str(events), **job.get("env", {})})
+        code = 0
+        try:
+            run(job, folder)
+        except BaseException as error:
+            code = 1
+            traceback.print_exc()
+            record("error", words=f"{type(error).__name__}: {error}"[:1000])
+        sys.stdout.flush()
+        os._exit(code)
+    status = wait(child, job.get("timeout_s", 600))
+    with suppress(OSError):
+        os.killpg(child, signal.SIGKILL)  # workers that outlived their engine
+    if status is None:
+        os.waitpid(child, 0)
+        return "timeout"
+    return "done" if status == 0 else "failed"
+
+
+def wait(child: int, timeout_s: float) -> int | None:
+    """Its exit status, None after the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return status
+        time.sleep(0.2)
+    return None
+
+
+def record(event: str, **values: Any) -> None:
+    """Append one event."""
+    with Path(os.environ["GPUPLAN_EVENTS"]).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"event": event, **values}) + "\n")
+
+
+def run(job: dict[str, Any], folder: Path) -> None:
+    """Start the engine, then time its loads."""
+    import torch
+    import vllm
+
+    gpu, driver = nvidia_smi()
+    record("host", engine_version=vllm.__version__, torch=torch.__version__, device=gpu, driver=driver)
+    words = [*job["words"], *model_words(job, folder)]
+    if gpu and "--worker-cls" not in words:
+        words += ["--worker-cls", "recording_worker.RecordingWorker"]
+    started = time.monotonic()
+    engine = start(words, job.get("api", "engine"))
+    record("started", seconds=time.monotonic() - started)
+    settings = engine_of(engine).vllm_config
+    record(
+        "settings",
+        dtype=str(settings.model_config.dtype).removeprefix("torch."),
+        quantization=settings.model_config.quantization,
+        max_model_len=settings.model_config.max_model_len,
+        max_num_seqs=settings.scheduler_config.max_num_seqs,
+        max_num_batched_tokens=settings.scheduler_config.max_num_batched_tokens,
+        block_size=settings.cache_config.block_size,
+        kv_cache_dtype=str(settings.cache_config.cache_dtype),
+        tensor_parallel_size=settings.parallel_config.tensor_parallel_size,
+        pipeline_parallel_size=settings.parallel_config.pipeline_parallel_size,
+        gpu_memory_utilization=settings.cache_config.gpu_memory_utilization,
+        enforce_eager=bool(settings.model_config.enforce_eager),
+    )
+    if job.get("loads"):
+        drive(engine, WARM_UP)
+    for load in job.get("loads", []):
+        for _ in range(load.get("runs", 1)):
+            record("load", load={**load, "prompts": None}, **drive(engine, load))
+    record("end")
+
+
+def model_words(job: dict[str, Any], folder: Path) -> list[str]:
+    """--model and, where only config.json is at hand, random weights and no tokenizer."""
+    if "config" not in job:
+        return ["--model", job["model"]]
+    model = folder / job["name"]
+    model.mkdir(exist_ok=True)
+    (model / "config.json").write_text(json.dumps(job["config"]))
+    if job.get("hf_quant_config"):
+        (model / "hf_quant_config.json").write_text(json.dumps(job["hf_quant_config"]))
+    return ["--model", str(model), "--load-format", "dummy", "--skip-tokenizer-init"]
+
+
+def start(words: list[str], api: str) -> Any:
+    """The engine with these arguments of `vllm serve`; those of the HTTP server alone are passed over."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parsed, _ = EngineArgs.add_cli_args(FlexibleArgumentParser()).parse_known_args(words)
+    arguments = EngineArgs.from_cli_args(parsed)
+    if api == "generate":
+        from vllm import LLM
+
+        return LLM.from_engine_args(arguments)
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    # the server's context: its defaults are not those of LLM()
+    return LLMEngine.from_engine_args(arguments, usage_context=UsageContext.OPENAI_API_SERVER)
+
+
+def engine_of(engine: Any) -> Any:
+    """The engine behind an LLM, or the engine itself."""
+    return getattr(engine, "llm_engine", engine)
+
+
+def drive(engine: Any, load: dict[str, Any]) -> dict[str, Any]:
+    """Seconds and tokens of one load: a burst, or a closed loop of ``in_flight`` requests."""
+    from vllm import SamplingParams
+
+    params = SamplingParams(temperature=0, max_tokens=load["output_tokens"], ignore_eos=not load.get("prompts"))
+    prompts: list[Any] = load.get("prompts") or made_up(load["requests"], load["input_tokens"], vocabulary(engine))
+    if hasattr(engine, "generate"):
+        started = time.perf_counter()
+        outputs = engine.generate(prompts, params, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        return {
+            "seconds": seconds,
+            "input_tokens": sum(len(output.prompt_token_ids) for output in outputs),
+            "output_tokens": sum(len(output.outputs[0].token_ids) for output in outputs),
+        }
+    return step_through(engine, prompts, params, load.get("in_flight") or len(prompts))
+
+
+def step_through(engine: Any, prompts: list[Any], params: Any, in_flight: int) -> dict[str, Any]:
+    """Add a request whenever one ends; times of first and last tokens as they come out of the engine."""
+    waiting = list(enumerate(prompts))
+    added: dict[str, float] = {}
+    first: dict[str, float] = {}
+    ttft, tpot, tokens = [], [], 0
+    run_id, started = time.monotonic_ns(), time.perf_counter()
+    while waiting or engine.has_unfinished_requests():
+        while waiting and len(added) < in_flight:
+            index, prompt = waiting.pop(0)
+            name = f"{run_id}-{index}"
+            added[name] = time.perf_counter()
+            engine.add_request(name, prompt, params)
+        for output in engine.step():
+            now, count = time.perf_counter(), len(output.outputs[0].token_ids)
+            if count and output.request_id not in first:
+                first[output.request_id] = now
+                ttft.append(now - added[output.request_id])
+            if output.finished:
+                tokens += count
+                if count > 1:
+                    tpot.append((now - first[output.request_id]) / (count - 1))
+                del added[output.request_id]
+    return {
+        "seconds": time.perf_counter() - started,
+        "output_tokens": tokens,
+        "ttft_s": sum(ttft) / len(ttft) if ttft else None,
+        "tpot_s": sum(tpot) / len(tpot) if tpot else None,
+    }
+
+
+def vocabulary(engine: Any) -> int:
+    return int(engine_of(engine).vllm_config.model_config.get_vocab_size())
+
+
+def made_up(requests: int, input_tokens: int, vocab_size: int) -> list[dict[str, list[int]]]:
+    """Prompts of random token ids, so that no prefix is shared."""
+    ids = random.Random(time.monotonic_ns())  # noqa: S311 - no secret
+    return [
+        {"prompt_token_ids": [ids.randrange(FIRST_ID, vocab_size) for _ in range(input_tokens)]}
+        for _ in range(requests)
+    ]
+
+
+def nvidia_smi() -> tuple[str | None, str | None]:
+    """The first GPU's name and the driver's version; None without an NVIDIA GPU."""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    name, driver = text.splitlines()[0].split(", ")
+    return name, driver
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
