@@ -16,8 +16,8 @@ FULL_GRAPHS: Version = (0, 11, 0)  # CompilationConfig.cudagraph_mode FULL_AND_P
 class Era:
     """One generation of the engine: what its host code costs beside the GPU's work.
 
-    ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``rank_s`` per step for each doubling
-    of the tensor-parallel size.
+    ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``rank_s`` per step times
+    1 - 1 / tensor_parallel_size (calls to remote workers).
     """
 
     name: str
@@ -25,7 +25,8 @@ class Era:
     step_s: float
     sequence_s: float
     rank_s: float = 0.0
-    group_reads: float = 0.0  # query heads that share a KV head read it again: traffic x group ** this
+    cached_token_s: float = 0.0  # per cached token of the batch: block tables built anew in Python for every step
+    outside_bytes: float = 0.0  # context and NCCL buffers that the engine took from the KV cache, once more under TP
     eager: bool = False  # no CUDA graphs yet
     separate_prefill: bool = False  # prompts and decoding never share a step
     overlap: bool = False  # the host prepares a step while the GPU runs the one before (async scheduling)
@@ -36,34 +37,35 @@ class Constants:
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
     hbm_efficiency: float = 0.862
-    gddr_efficiency: float = 0.902
-    overlap_norm: float = 1.22  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
-    fp8_kv_efficiency: float = 0.651  # below Blackwell
-    packed_efficiency: float = 0.649  # 4-bit weights unpacked on the way (Marlin)
-    nvfp4_efficiency: float = 0.695
-    compute_efficiency: float = 0.65
-    attention_efficiency: float = 0.396
-    narrow_compute_efficiency: float = 0.79
-    expert_compute_efficiency: float = 0.379
-    old_capability_efficiency: float = 0.426
-    layer_s: float = 41.5e-6
-    launch_s: float = 205e-6  # one layer
-    attention_launch_s: float = 98.9e-6  # one layer's attention between two pieces of a CUDA graph
-    expert_layer_s: float = 21.2e-6
-    narrow_layer_s: float = 10.1e-6
-    kv_growth: float = 0.641  # of a request's answer that its share of a full KV cache holds on average
-    nvlink_efficiency: float = 0.53
-    pcie_efficiency: float = 0.596
-    nvlink_s: float = 9.71e-6
-    pcie_s: float = 13.2e-6
-    no_peer_s: float = 82.4e-6
-    rocm_efficiency: float = 0.85
-    rocm_compute_efficiency: float = 0.0796
-    rocm_layer_s: float = 165e-6
+    gddr_efficiency: float = 0.898
+    overlap_norm: float = 1.25  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    fp8_kv_efficiency: float = 0.66  # below Blackwell
+    packed_efficiency: float = 0.655  # 4-bit weights unpacked on the way (Marlin)
+    nvfp4_efficiency: float = 0.7
+    compute_efficiency: float = 0.641
+    attention_efficiency: float = 0.416
+    narrow_compute_efficiency: float = 0.748
+    expert_compute_efficiency: float = 0.378
+    old_capability_efficiency: float = 0.423
+    layer_s: float = 41.6e-6
+    launch_s: float = 200e-6  # one layer
+    attention_launch_s: float = 99.1e-6  # one layer's attention between two pieces of a CUDA graph
+    expert_layer_s: float = 21.6e-6
+    narrow_layer_s: float = 10.3e-6
+    kv_growth: float = 0.54  # of a request's answer that its share of a full KV cache holds on average
+    nvlink_efficiency: float = 0.547
+    pcie_efficiency: float = 0.598
+    nvlink_s: float = 9.53e-6
+    pcie_s: float = 12.9e-6
+    no_peer_s: float = 80.3e-6
+    api_s: float = 7e-3  # HTTP, tokenizer and queue of a lone request; tenstorrent/tt-inference-server issue 340
+    rocm_efficiency: float = 0.871
+    rocm_compute_efficiency: float = 0.0807
+    rocm_layer_s: float = 160e-6
     eras: tuple[Era, ...] = (
-        Era("2023", (0, 0, 0), 4.91e-3, 846e-6, rank_s=0.0304, eager=True, separate_prefill=True),
-        Era("v0", (0, 3, 0), 1.92e-3, 60.4e-6, group_reads=0.148, separate_prefill=True),
-        Era("v1", (0, 8, 0), 1.51e-3, 25.1e-6),
+        Era("2023", (0, 0, 0), 6.21e-3, 885e-6, rank_s=0.0569, eager=True, separate_prefill=True),
+        Era("v0", (0, 3, 0), 1.85e-3, 56.3e-6, cached_token_s=16.2e-9, outside_bytes=1.1e9, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.47e-3, 27e-6),
         Era("v1-async", (0, 14, 0), 2.01e-3, 29.9e-6, overlap=True),
     )
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from planner.workload import Workload
 
 
+MOST_BUSY = 0.95
+
+
 @dataclass(frozen=True, slots=True)
 class Speed:
     """Seconds are means over requests; ``batch`` is the mean number of sequences in a step."""
@@ -23,19 +26,25 @@ class Speed:
     ttft_s: float
     tpot_s: float
     batch: float
+    starved: bool  # the KV cache, not the load, bounds the batch
 
 
 def run_load(terms: Terms, engine: EngineConfig, kv_cache: KvCache, workload: Workload, constants: Constants) -> Speed:
     """The speed under ``workload``: one burst where it names requests, else a closed loop."""
     held = workload.input_tokens + constants.kv_growth * workload.output_tokens
-    capacity = kv_cache.num_blocks * kv_cache.bytes_per_block / request_bytes(terms, held)
+    pool = kv_cache.num_blocks * kv_cache.bytes_per_block - terms.outside_bytes
+    capacity = pool / request_bytes(terms, held)
     limit = max(1.0, min(capacity, engine.max_num_seqs))
+    starved = capacity < min(workload.requests or workload.concurrency, engine.max_num_seqs)
     if workload.requests is None:
-        return _closed_loop(terms, engine, workload, limit)
-    return _burst(terms, engine, workload, workload.requests, limit)
+        return _closed_loop(terms, engine, workload, limit, starved, constants.api_s)
+    return _burst(terms, engine, workload, workload.requests, limit, starved)
 
 
-def _closed_loop(terms: Terms, engine: EngineConfig, workload: Workload, limit: float) -> Speed:
+def _closed_loop(
+    terms: Terms, engine: EngineConfig, workload: Workload, limit: float, starved: bool, api_s: float
+) -> Speed:
+    """Every answer is followed by a new request: rate = batch x answer / time of one round of answers."""
     batch = min(workload.concurrency, limit)
     tokens, answer = workload.input_tokens, workload.output_tokens
     step = decode_step_s(terms, batch, tokens + answer / 2)
@@ -44,32 +53,42 @@ def _closed_loop(terms: Terms, engine: EngineConfig, workload: Workload, limit: 
         prompt = passes * prefill_pass_s(terms, tokens / passes, 1 / passes)
     else:
         prompt = joined_prompt_s(terms, tokens, batch - 1, passes)
-    round_s = (answer - 1) * step + batch * prompt + step * (not terms.separate_prefill)
+    shared = prompt / terms.stages  # stages work on different requests at once
+    round_s = api_s + answer * step + batch * shared
     rate = batch * answer / round_s
-    busy = min(0.95, batch * prompt / round_s)
-    first = prompt + step * (1.5 if batch > 1 else 0.5) + busy / (1 - busy) * prompt / 2
+    busy = min(MOST_BUSY, batch * shared / round_s)
+    queued = busy / (1 - busy) * shared / 2  # M/D/1: behind other prompts
+    joins = step / 2 if batch > 1 else 0.0  # the step that runs when it comes
+    first = api_s + joins + step + prompt + queued
     waiting = max(0.0, workload.concurrency - batch) * answer / rate
-    tpot = max(0.0, batch * answer / rate - first) / max(1, answer - 1)
-    return Speed(rate, first + waiting, tpot, batch)
+    tpot = max(step, (round_s - first) / max(1, answer - 1)) if answer > 1 else step
+    return Speed(rate, first + waiting, tpot, batch, starved)
 
 
-def _burst(terms: Terms, engine: EngineConfig, workload: Workload, requests: int, limit: float) -> Speed:
+def _burst(terms: Terms, engine: EngineConfig, workload: Workload, requests: int, limit: float, starved: bool) -> Speed:
+    """All requests at once; answers of mean m and longest M, (1 - t / M)^(M / m - 1) of them still running at t."""
     mean, longest = workload.output_tokens, workload.output_tokens_max or workload.output_tokens
     tokens = requests * mean
     width = min(requests, limit)
     prompt_tokens = requests * workload.input_tokens
     passes = max(1.0, prompt_tokens / engine.max_num_batched_tokens)
-    prefill = passes * prefill_pass_s(terms, prompt_tokens / passes, requests / passes)
-    # Answers of mean m and longest M are spread so that (1 - t / M)^(M/m - 1) of them still run at step t.
-    if requests <= limit:
-        steps = float(longest)
-    else:
-        spread = longest / mean - 1
-        steps = tokens / width + longest * (spread + 1) / (spread + 2)
+    one_pass = prefill_pass_s(terms, prompt_tokens / passes, requests / passes)
+    prefill = one_pass * (passes / terms.stages + 1 - 1 / terms.stages)
+    steps = _burst_steps(requests, limit, mean, longest)
     batch = tokens / steps
     step = decode_step_s(terms, batch, workload.input_tokens + mean / 2)
-    total = prefill + max(0.0, steps - 1) * step
-    rate = tokens / total
-    first_wave = prefill * (width / requests) / 2
-    waiting = max(0.0, 1 - width / requests) * total / 2
-    return Speed(rate, first_wave + step + waiting, step, batch)
+    total = prefill + (steps - 1) * step
+    waves = requests / width
+    first = prefill / waves / 2 + one_pass / 2  # mean over the first wave
+    waiting = (1 - 1 / waves) * total / 2
+    return Speed(tokens / total, first + waiting, step, batch, starved)
+
+
+def _burst_steps(requests: int, limit: float, mean: float, longest: float) -> float:
+    """Steps until the last answer ends: the longest where all run at once, else full steps and then a tail.
+
+    The tail is the longest answer less the mean rest of the others when nothing waits any more (renewal theory).
+    """
+    if requests <= limit:
+        return float(longest)
+    return requests * mean / limit + longest * longest / (longest + mean)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from planner.throughput.constants import CONSTANTS
+from planner.throughput.interval import around, half_width
 from planner.throughput.load import run_load
+from planner.throughput.measured import LEAST_NARROWED, MACHINES, OTHER_VERSION, find_witness, load_of
 from planner.throughput.terms import make_terms
+from planner.throughput.work import count_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +22,11 @@ if TYPE_CHECKING:
     from planner.memory.kv_cache import KvCache
     from planner.model.facts import ModelFacts
     from planner.throughput.constants import Constants
+    from planner.throughput.load import Speed
+    from planner.throughput.measured import Witness
     from planner.workload import Workload
+
+SIGMAS = 1.645  # standard deviations on each side of 90 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +53,67 @@ def predict(
     measurements: Sequence[Measurement] = (),
     constants: Constants = CONSTANTS,
 ) -> Throughput:
-    """The speed of ``candidate`` with its low and high; a measurement of the same thing wins over the model."""
-    del measurements
+    """The speed of ``candidate`` with its low and high.
+
+    ``measurements`` are rows of this model (measured.rows_of). One of the same configuration, load and engine
+    version is the answer, marked measured. A near one corrects the model within its interval and narrows it; one of
+    another version only narrows it.
+    """
     terms = make_terms(facts, candidate, engine, constants)
     speed = run_load(terms, engine, kv_cache, workload, constants)
-    rate = speed.output_tokens_per_second
+    work = count_work(facts, engine.dtype, engine.quantization)
+    width = half_width(candidate, work, terms, speed)
+    witness = find_witness(measurements, facts, candidate, engine, workload) if measurements else None
+    if witness is None:
+        return _throughput(speed, speed.output_tokens_per_second, width, "modelled", "")
+    if witness.same_load and witness.same_version:
+        return _measured(speed, witness)
+    seen = run_load(terms, engine, kv_cache, load_of(witness.row, workload), constants)
+    return _narrowed(speed, width, witness, seen)
+
+
+def _throughput(
+    speed: Speed, rate: float, width: float, provenance: Literal["measured", "modelled"], note: str
+) -> Throughput:
+    """``rate`` in place of the model's; latencies follow it."""
+    slower = speed.output_tokens_per_second / rate
+    low, high = around(rate, width)
     return Throughput(
         output_tokens_per_second=rate,
-        low=rate / 1.25,
-        high=rate * 1.25,
-        ttft_ms=speed.ttft_s * 1000,
-        tpot_ms=speed.tpot_s * 1000,
+        low=low,
+        high=high,
+        ttft_ms=speed.ttft_s * slower * 1000,
+        tpot_ms=speed.tpot_s * slower * 1000,
         batch_size=speed.batch,
-        provenance="modelled",
+        provenance=provenance,
+        note=note,
+    )
+
+
+def _measured(speed: Speed, witness: Witness) -> Throughput:
+    row = witness.row
+    rate = row.output_tokens_per_second or 0.0
+    spread = (row.output_tokens_per_second_stdev or 0.0) / rate
+    found = _throughput(speed, rate, max(MACHINES, SIGMAS * spread), "measured", f"measured {row.date}: {row.source}")
+    return replace(
+        found,
+        ttft_ms=found.ttft_ms if row.ttft_ms is None else row.ttft_ms,
+        tpot_ms=found.tpot_ms if row.tpot_ms is None else row.tpot_ms,
+    )
+
+
+def _narrowed(speed: Speed, width: float, witness: Witness, seen: Speed) -> Throughput:
+    """``seen``: the model's answer for the load that was measured; what it misses there it misses here, less far."""
+    row = witness.row
+    missed = log((row.output_tokens_per_second or 0.0) / seen.output_tokens_per_second)
+    rate = speed.output_tokens_per_second
+    if not witness.same_version:
+        narrower = max(LEAST_NARROWED, width * OTHER_VERSION) if abs(missed) < width else width
+        note = f"narrowed by a measurement with vLLM {row.engine_version}, another version ({row.date})"
+        return _throughput(speed, rate, narrower, "modelled", note if narrower < width else "")
+    corrected = rate * exp(max(-width, min(width, missed * witness.weight)))
+    left = max(LEAST_NARROWED, width * sqrt(1 - witness.weight**2))
+    load = f"{row.requests or row.concurrency} requests of {row.input_tokens} + {row.output_tokens} tokens"
+    return _throughput(
+        speed, corrected, min(width, left), "modelled", f"corrected by a measurement of {load} ({row.date})"
     )

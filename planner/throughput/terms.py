@@ -55,11 +55,13 @@ class Terms:
     prompt_launch_s: float  # likewise in passes that prefill
     step_s: float
     sequence_s: float
+    cached_token_s: float
     prompt_token_s: float
     state_s: float  # reading and writing a request's states (mamba, linear attention)
     state_bytes: float
     experts: tuple[ExpertTerm, ...]
     caches: tuple[CacheTerm, ...]
+    outside_bytes: float  # of the KV cache that the engine's generation loses on each GPU
     stages: int
     separate_prefill: bool
     overlap: bool
@@ -75,7 +77,7 @@ def decode_step_s(terms: Terms, batch: float, context: float) -> float:
     gpu += terms.layers_s + (terms.reduce_token_s + terms.state_s) * share
     for cache in terms.caches:
         gpu += cache.token_s * cache.tokens(context) * share
-    return with_host_s(terms, gpu, terms.launch_s, batch)
+    return with_host_s(terms, gpu, terms.launch_s, batch) + terms.cached_token_s * batch * context
 
 
 def with_host_s(terms: Terms, gpu: float, launch: float, sequences: float) -> float:
@@ -164,7 +166,7 @@ def make_terms(
     )
     launch_s = work.layers * constants.launch_s
     attention_launch_s = work.layers * constants.attention_launch_s if _piecewise(era, engine) else 0.0
-    host_s = era.step_s + era.rank_s * log2(tp)
+    host_s = era.step_s + era.rank_s * (1 - 1 / tp)
     state_bytes = sum(c.layers * c.state_elements for c in work.caches) * work.itemsize_bytes / tp
     return Terms(
         weights_s=weights_s,
@@ -175,11 +177,13 @@ def make_terms(
         prompt_launch_s=launch_s if eager or era.separate_prefill else attention_launch_s,
         step_s=host_s,
         sequence_s=era.sequence_s,
+        cached_token_s=era.cached_token_s,
         prompt_token_s=prompt_token_s,
         state_s=2 * state_bytes / read,
         state_bytes=state_bytes / pp,
         experts=tuple(experts),
         caches=tuple(_cache_term(c, candidate, engine, constants) for c in work.caches if c.elements_per_token),
+        outside_bytes=era.outside_bytes * (1 if tp * pp == 1 else 2),
         stages=pp,
         separate_prefill=era.separate_prefill,
         overlap=_overlaps(era, engine),
@@ -197,13 +201,13 @@ def _piecewise(era: Era, engine: EngineConfig) -> bool:
 
 
 def _cache_term(layers: CacheLayers, candidate: Candidate, engine: EngineConfig, constants: Constants) -> CacheTerm:
-    gpu, tp, era = candidate.gpu, candidate.tensor_parallel_size, constants.era(engine.version)
+    gpu, tp = candidate.gpu, candidate.tensor_parallel_size
     itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else ITEMSIZE_BYTES.get(engine.kv_cache_dtype, 2)
     share = 1.0 if layers.kv_heads == 0 else max(1, -(-layers.kv_heads // tp)) / layers.kv_heads
     nbytes = layers.layers * (layers.elements_per_token * itemsize * share + layers.extra_bytes_per_token)
     flops = arithmetic("dense", gpu, engine.dtype, constants) * constants.attention_efficiency
     return CacheTerm(
-        token_s=nbytes * layers.group**era.group_reads / kv_bandwidth(gpu, itemsize, constants),
+        token_s=nbytes / kv_bandwidth(gpu, itemsize, constants),
         token_bytes=nbytes / candidate.pipeline_parallel_size,
         pair_s=2 * layers.layers * layers.score_width / tp / flops,
         window_tokens=layers.window_tokens,

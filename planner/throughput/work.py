@@ -6,9 +6,9 @@ so that a plan's hundred candidates share one count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear
 from planner.model.quantization import engine_quantization
@@ -16,11 +16,15 @@ from planner.model.quantization import engine_quantization
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from planner.model.facts import Cache, Layer, ModelFacts, Module
+    from planner.model.facts import Cache, Layer, LayerRun, ModelFacts, Module
     from planner.model.quantization import ModuleKind, Quantization, Scheme
+    from planner.model.quantization.scheme import Storage
 
 # How a matrix is multiplied: 16-bit, or by the bits of its weight (and of its activations where both are narrow).
 Format = Literal["dense", "fp8", "int8", "int8_weight", "int4_weight", "nvfp4", "mxfp4"]
+FORMATS: dict[Storage, Format] = {"fp8": "fp8", "mxfp8": "fp8", "int8": "int8", "mxfp4": "mxfp4", "nvfp4": "nvfp4"}
+NARROW = frozenset({"fp8", "int8", "nvfp4"})  # activations are quantized before every product
+ONE_BYTE_SCALES = frozenset({"mxfp4", "mxfp8", "nvfp4"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,11 @@ class CacheLayers:
     extra_bytes_per_token: int
     kv_heads: int  # 0: the same on every rank (MLA)
     window_tokens: int | None
-    group: float  # query heads per KV head
     score_width: int  # query heads x (width of K + width of V): elements multiplied per query and cached token
     state_elements: int  # per request, whatever its length (mamba, linear attention)
+
+
+Layers = TypeVar("Layers", ExpertLayers, CacheLayers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +91,25 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
     """The work of ``facts`` run in ``dtype``; ``online_quantization`` as EngineConfig.quantization."""
     quantization = engine_quantization(facts, online_quantization)
     itemsize = ITEMSIZE_BYTES[dtype]
-    matrices: dict[tuple[Format, bool], list[float]] = {}
+    matrices: list[Matrices] = []
     experts: list[ExpertLayers] = []
     caches: list[CacheLayers] = []
     reductions = narrow_layers = first = 0
     for run in facts.layers:
         prefix = f"{facts.layers_prefix}.{first + run.count // 2}"  # exceptions sit at a run's ends
-        formats = set()
-        for linear, form, nbytes in _linears(run.layer, prefix, quantization, itemsize):
-            formats.add(form)
-            sums = matrices.setdefault((form, linear.split == "replicated"), [0, 0.0])
-            sums[0] += run.count * linear.in_features * linear.out_features
-            sums[1] += run.count * nbytes
-        for expert_layers in _experts(run.layer, run.count, prefix, quantization, itemsize):
-            formats.add(expert_layers.format)
-            experts.append(expert_layers)
-        caches.extend(_cache_layers(cache, run.count) for cache in run.layer.caches)
-        narrow_layers += run.count * bool(formats & {"fp8", "int8", "nvfp4"})
+        found = [*_linears(run, prefix, quantization, itemsize)]
+        routed = [*_experts(run, prefix, quantization, itemsize)]
+        matrices += found
+        experts += routed
+        caches += [_cache_layers(cache, run.count) for cache in run.layer.caches]
+        formats = {part.format for part in found} | {part.format for part in routed}
+        narrow_layers += run.count * bool(formats & NARROW)
         reductions += run.count * _reductions(run.layer)
         first += run.count
     return Work(
-        matrices=tuple(Matrices(form, int(n), nbytes, copied) for (form, copied), (n, nbytes) in matrices.items()),
-        experts=tuple(experts),
-        caches=tuple(caches),
+        matrices=_merged_matrices(matrices),
+        experts=tuple(_merged(experts)),
+        caches=tuple(_merged(caches)),
         head=_head(facts, quantization, itemsize),
         itemsize_bytes=itemsize,
         hidden_size=facts.hidden_size,
@@ -118,52 +120,65 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
     )
 
 
+def _merged(rows: list[Layers]) -> list[Layers]:
+    """Rows that differ in nothing but ``layers`` as one, in the order in which they come first."""
+    layers: dict[Layers, int] = {}
+    for row in rows:
+        alike = replace(row, layers=0)
+        layers[alike] = layers.get(alike, 0) + row.layers
+    return [replace(alike, layers=count) for alike, count in layers.items()]
+
+
+def _merged_matrices(rows: list[Matrices]) -> tuple[Matrices, ...]:
+    sums: dict[tuple[Format, bool], Matrices] = {}
+    for row in rows:
+        before = sums.get((row.format, row.copied), Matrices(row.format, 0, 0.0, row.copied))
+        sums[row.format, row.copied] = replace(
+            before, elements=before.elements + row.elements, nbytes=before.nbytes + row.nbytes
+        )
+    return tuple(sums.values())
+
+
 def format_of(scheme: Scheme | None) -> Format:
     """The format that a quantization scheme is multiplied in."""
     if scheme is None:
         return "dense"
-    if scheme.storage in {"int", "bnb"}:
+    if scheme.storage == "int":
         return "int4_weight" if scheme.bits <= 4 else "int8_weight"
-    if scheme.storage == "fp8":
-        return "int8_weight" if scheme.weight_only else "fp8"
-    return {"int8": "int8", "mxfp4": "mxfp4", "nvfp4": "nvfp4"}[scheme.storage]  # type: ignore[return-value]
+    if scheme.weight_only and scheme.storage in {"fp8", "mxfp8"}:
+        return "int8_weight"
+    return FORMATS[scheme.storage]
 
 
 def bytes_per_element(scheme: Scheme | None, itemsize: int) -> float:
-    """Stored bytes of one weight with its share of the scales (16-bit per group, fp32 per block)."""
+    """Stored bytes of one weight with its share of the scales."""
     if scheme is None:
         return float(itemsize)
-    bits = {"fp8": 8, "int8": 8, "int": scheme.bits, "bnb": scheme.bits, "mxfp4": 4, "nvfp4": 4}[scheme.storage]
-    if scheme.storage in {"mxfp4", "nvfp4"}:
-        return bits / 8 + 1 / (32 if scheme.storage == "mxfp4" else 16)
     scales = 0.0
     if scheme.block:
-        scales = 4 / (scheme.block[0] * scheme.block[1])
-    elif scheme.group_size and scheme.group_size > 0:
-        scales = 2 / scheme.group_size
-    return bits / 8 + scales
+        scales = scheme.block_scale_bytes / (scheme.block[0] * scheme.block[1])
+    elif scheme.group_size > 0:
+        scales = (1 if scheme.storage in ONE_BYTE_SCALES else itemsize) / scheme.group_size
+    return scheme.bits / 8 + scales
 
 
-def _linears(
-    layer: Layer, prefix: str, quantization: Quantization, itemsize: int
-) -> Iterator[tuple[Linear, Format, float]]:
-    for module in layer.modules:
+def _linears(run: LayerRun, prefix: str, quantization: Quantization, itemsize: int) -> Iterator[Matrices]:
+    for module in run.layer.modules:
         if isinstance(module, Linear):
             parts = tuple(output.name for output in module.outputs if output.name)
             scheme = _scheme(module, f"{prefix}.{module.name}", "linear", quantization, parts)
-            nbytes = module.in_features * module.out_features * bytes_per_element(scheme, itemsize)
-            yield module, format_of(scheme), nbytes
+            elements = run.count * module.in_features * module.out_features
+            nbytes = elements * bytes_per_element(scheme, itemsize)
+            yield Matrices(format_of(scheme), elements, nbytes, module.split == "replicated")
 
 
-def _experts(
-    layer: Layer, layers: int, prefix: str, quantization: Quantization, itemsize: int
-) -> Iterator[ExpertLayers]:
-    for module in layer.modules:
+def _experts(run: LayerRun, prefix: str, quantization: Quantization, itemsize: int) -> Iterator[ExpertLayers]:
+    for module in run.layer.modules:
         if isinstance(module, Experts):
             scheme = _scheme(module, f"{prefix}.{module.name}", "experts", quantization, ())
             elements = (3 if module.gated else 2) * module.hidden_size * module.intermediate_size
             nbytes = elements * bytes_per_element(scheme, itemsize)
-            yield ExpertLayers(format_of(scheme), layers, module.count, module.top_k, elements, nbytes)
+            yield ExpertLayers(format_of(scheme), run.count, module.count, module.top_k, elements, nbytes)
 
 
 def _scheme(
@@ -175,10 +190,10 @@ def _scheme(
 def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
     if cache.kind in {"mamba", "none"}:
         states = sum(_product(state.shape) for state in cache.states)
-        return CacheLayers(layers, 0, 0, 1, None, 1, 0, states)
+        return CacheLayers(layers, 0, 0, 1, None, 0, states)
     if cache.kind == "mla":
         width = cache.num_query_heads * 2 * cache.head_size
-        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, 1, width, 0)
+        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, width, 0)
     both = cache.head_size + (cache.head_size_v or cache.head_size)
     heads = cache.num_query_heads or cache.num_kv_heads
     return CacheLayers(
@@ -187,7 +202,6 @@ def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
         cache.extra_bytes_per_token,
         cache.num_kv_heads,
         cache.window_tokens,
-        heads / cache.num_kv_heads,
         heads * both,
         0,
     )

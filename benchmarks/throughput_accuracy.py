@@ -1,0 +1,170 @@
+"""Hold the speed model against published measurements.
+
+    python benchmarks/throughput_accuracy.py CSV... [--measured MEASURED.json] [--leave-one-out] [--rows]
+
+Prints errors on the series held out from fitting (a third, chosen by a hash of their names), on those fitted and on
+all; coverage of the 90 % interval; the order of dollars per token and what following the cheapest prediction costs.
+--leave-one-out refits without each GPU and without each source in turn (needs scipy, takes minutes): the honest
+figures for what no row shows. MEASURED.json: engines started with dummy weights; never fitted on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, median
+from typing import TYPE_CHECKING, Any
+
+from fit_throughput import OWN_ROWS, fit, understood
+from throughput_metrics import Score, by_gpu, coverage, grouped, macro, mape, median_error, picks
+from throughput_rows import held_out, make_case, predict_case, project, read_rows, series
+
+from planner.model.architectures import make_facts
+from planner.model.identity import Checkpoint
+from planner.throughput.constants import CONSTANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from throughput_rows import Case
+
+    from planner.throughput.constants import Constants
+
+NOTE = "hamelsmu"
+TODAY = "0.33.0"
+
+
+def score(case: Case, constants: Constants = CONSTANTS) -> Score:
+    """One case with its prediction."""
+    predicted = predict_case(case, constants)
+    return Score(case, predicted.output_tokens_per_second, predicted.low, predicted.high)
+
+
+def figures(name: str, scores: Sequence[Score]) -> None:
+    """One line of errors, one of choices."""
+    print(
+        f"{name} ({len(scores)} rows): MAPE {mape(scores):.1%}, median {median_error(scores):.1%}, "
+        f"macro by GPU {macro(scores):.1%}, in the 90 % interval {coverage(scores):.1%}"
+    )
+    found = picks(scores)
+    print(
+        f"  $/token: order right in {found.right_order:.1%} of {found.pairs} pairs; cheapest found in "
+        f"{found.cheapest_found:.0%} of {found.groups} workloads, mean regret {found.mean_regret:.2%}, "
+        f"worst {found.worst_regret:.0%}"
+    )
+
+
+def table(name: str, scores: Sequence[Score], key: Callable[[Score], str]) -> None:
+    """Error and bias of each group."""
+    print(f"by {name}:")
+    for group, members in grouped(scores, key).items():
+        bias = median(member.error for member in members)
+        print(
+            f"  {group[:44]:44} {len(members):4} rows  MAPE {mape(members):6.1%}  bias {bias:+6.1%}  "
+            f"covered {coverage(members):4.0%}"
+        )
+
+
+def leave_one_out(name: str, cases: Sequence[Case], extra: Sequence[Case], key: Callable[[Score], str]) -> None:
+    """Error on each group after fitting without it."""
+    groups = grouped([score(case) for case in cases], key)
+    errors = {}
+    for group, members in groups.items():
+        gone = {id(member.case) for member in members}
+        constants = fit([*(case for case in cases if id(case) not in gone), *extra], CONSTANTS, rounds=8)
+        errors[group] = mape([score(member.case, constants) for member in members])
+    print(f"leave one {name} out: mean {mean(errors.values()):.1%}, median {median(errors.values()):.1%}")
+    print("  " + ", ".join(f"{group[:30]} {error:.0%}" for group, error in errors.items()))
+
+
+def note_table(cases: Sequence[Case]) -> None:
+    """The 2023 note's rows with its engine, and today's engine beside it."""
+    print(f"the note of 2023, tokens per second: measured, predicted for its vLLM 0.1.3, predicted for {TODAY}")
+    for case in cases:
+        then, today = score(case), score(make_case({**case.row, "version": TODAY}))
+        name = f"{case.row['model']} on {case.row['n_gpus']}×{case.row['gpu']}"
+        print(f"  {name:32} {case.measured:7.1f} {then.predicted:7.1f} ({then.error:+6.1%}) {today.predicted:8.1f}")
+
+
+def measured_table(path: Path) -> None:
+    """Our own starts of the real engine: one line per workload, then the mean over dense models."""
+    print("own measurements, never fitted on (dummy weights route tokens alike, so experts are only shown):")
+    dense = []
+    for start in json.loads(path.read_text())["rows"]:
+        folder = path.parent / "measured_models" / start["model"]
+        config = json.loads((folder / "config.json").read_text())
+        facts = make_facts(Checkpoint(start["model"], "path", config))
+        for bench in start["bench"]:
+            one = score(make_case(measured_row(start, bench), facts))
+            if not facts.num_experts:
+                dense.append(one)
+            load = f"{bench['requests']} x {bench['input_tokens']} in, {bench['output_tokens']} out"
+            print(
+                f"  {start['name']:28} {load:24} {one.case.measured:8.1f} {one.predicted:8.1f} {one.error:+6.1%}"
+                f"{'  experts' if facts.num_experts else ''}"
+            )
+    print(f"  dense models: MAPE {mape(dense):.1%} over {len(dense)} workloads, covered {coverage(dense):.0%}")
+
+
+def measured_row(start: dict[str, Any], bench: dict[str, Any]) -> dict[str, str]:
+    """One workload of one start in the columns of the CSV files."""
+    tp = start["tensor_parallel_size"]
+    values = {
+        "model": start["model"],
+        "dtype": "auto",
+        "kv_dtype": "auto",
+        "gpu": "H100" if start["gpu"].startswith("H100") else start["gpu"],
+        "n_gpus": tp,
+        "tp": tp,
+        "pp": 1,
+        "dp": 1,
+        "input_len": bench["input_tokens"],
+        "output_len": bench["output_tokens"],
+        "out_len_max": bench["output_tokens"],
+        "concurrency_or_batch": bench["requests"],
+        "n_requests": bench["requests"],
+        "mode": "oneshot",
+        "version": start["engine"].removeprefix("vllm "),
+        "output_tok_s": bench["output_tok_s"],
+        "exactness": "exact",
+        "max_num_seqs": start["max_num_seqs"],
+        "source": "own",
+    }
+    return {key: str(value) for key, value in values.items()}
+
+
+def main() -> None:
+    """Read, predict, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="CSV")
+    parser.add_argument("--measured", type=Path, metavar="JSON", help="own starts of the engine")
+    parser.add_argument("--leave-one-out", action="store_true", help="refit without each GPU and each source")
+    parser.add_argument("--rows", action="store_true", help="every row, worst first")
+    asked = parser.parse_args()
+    cases = understood(read_rows(asked.files))
+    scores = [score(case) for case in cases]
+    held = held_out([case.row for case in cases])
+    figures("held out", [one for one in scores if series(one.case.row) in held])
+    figures("fitted", [one for one in scores if series(one.case.row) not in held])
+    figures("all", scores)
+    table("GPU", scores, by_gpu)
+    table("source", scores, lambda one: project(one.case.row))
+    table("format", scores, lambda one: one.case.row["dtype"])
+    table("engine", scores, lambda one: one.case.row["version"])
+    if note := [case for case in cases if project(case.row).startswith(NOTE)]:
+        note_table(note)
+    if asked.measured:
+        measured_table(asked.measured)
+    if asked.rows:
+        for one in sorted(scores, key=lambda one: -abs(one.error)):
+            print(f"{one.error:+7.1%} {one.case.measured:9.1f} {' '.join(series(one.case.row))}", end=" ")
+            print(*(one.case.row[key] for key in ("input_len", "output_len", "concurrency_or_batch", "mode")))
+    if asked.leave_one_out:
+        extra = understood(read_rows([OWN_ROWS]))
+        leave_one_out("GPU", cases, extra, by_gpu)
+        leave_one_out("source", cases, extra, lambda one: project(one.case.row))
+
+
+if __name__ == "__main__":
+    main()
