@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from planner.cli.launching import TARGET, read_spec
+from planner.cli.launching import TARGET, open_target, read_spec
 from planner.cli.options import OFFLINE, SET
 
 
@@ -16,10 +16,10 @@ from planner.cli.options import OFFLINE, SET
 def client(spec: str, *, overrides: tuple[str, ...], target: str | None, offline: bool) -> None:
     """Print ready-made calls of the endpoint: curl and the OpenAI SDK."""
     from planner.explain.client import client_snippets
-    from planner.targets import ANSWER_S, find_target
+    from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
-    running = None if offline else find_target(asked.target).observe(asked.name, asked.environment, ANSWER_S)
+    running = None if offline else open_target(asked.target).observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
         click.echo(f"{asked.name}: its URL is known once it is deployed; put it in place of $URL.", err=True)
     click.echo(client_snippets(asked, running.url if running and running.url else "$URL"))

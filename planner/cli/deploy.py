@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.launching import TARGET, ProgressLine, Ttl, confirm, decide, end_on_terminate
+from planner.cli.launching import TARGET, ProgressLine, Ttl, confirm, decide, end_on_terminate, open_target
 from planner.cli.options import JSON, planning
 from planner.errors import EXIT_LAUNCH
 
@@ -56,7 +56,6 @@ def deploy(
     from planner.deployment.launch import deploy as launch
     from planner.deployment.preflight import preflight
     from planner.explain.deployment import explain_difference, explain_outcome
-    from planner.targets import find_target
 
     decided = decide(spec_or_plan, **asked)
     release = decided.release
@@ -64,7 +63,7 @@ def deploy(
     if dry_run:
         _dry_run(decided, as_json=as_json)
         return
-    target = find_target(release.target)
+    target = open_target(release.target)
     survey = preflight(decided.planned.plan, release, target.survey(release))
     _show_survey(survey)
     running = survey.running

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from planner.cli.launching import TARGET, decide
+from planner.cli.launching import TARGET, decide, open_target
 from planner.cli.options import JSON, planning
 from planner.errors import EXIT_CHANGES
 
@@ -24,10 +24,10 @@ def diff(spec_or_plan: str, *, as_json: bool, exit_code: bool, **asked: Any) -> 
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.explain.deployment import difference_document, explain_difference, running_document
-    from planner.targets import ANSWER_S, find_target
+    from planner.targets import ANSWER_S
 
     release = decide(spec_or_plan, **asked).release
-    running = find_target(release.target).observe(release.name, release.environment, ANSWER_S)
+    running = open_target(release.target).observe(release.name, release.environment, ANSWER_S)
     difference = make_difference(running.release if running else None, release, first=running is None)
     if as_json:
         document = {

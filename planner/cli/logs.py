@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from planner.cli.launching import TARGET, read_spec
+from planner.cli.launching import TARGET, open_target, read_spec
 from planner.cli.options import SET
 
 
@@ -15,11 +15,10 @@ from planner.cli.options import SET
 @click.option("--follow", "-f", is_flag=True, help="Go on until the app ends.")
 def logs(spec: str, *, overrides: tuple[str, ...], target: str | None, follow: bool) -> None:
     """Print the log of what runs."""
-    from planner.targets import find_target
 
     asked = read_spec(spec, overrides, target)
     try:
-        for line in find_target(asked.target).log_lines(asked.name, asked.environment, follow=follow):
+        for line in open_target(asked.target).log_lines(asked.name, asked.environment, follow=follow):
             click.echo(line)
     except KeyboardInterrupt:
         click.echo(err=True)

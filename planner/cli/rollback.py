@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.launching import TARGET, ProgressLine, confirm, read_spec
+from planner.cli.launching import TARGET, ProgressLine, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET
 from planner.errors import EXIT_LAUNCH, LaunchError
 
@@ -47,10 +47,10 @@ def rollback(
     from planner.deployment.difference import make_difference
     from planner.deployment.undo import bring_back
     from planner.explain.deployment import explain_difference, running_document
-    from planner.targets import ANSWER_S, find_target
+    from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
-    provider = find_target(asked.target)
+    provider = open_target(asked.target)
     running = provider.observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
         raise LaunchError(f"{asked.name}: nothing runs under this name, so there is nothing to roll back.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.launching import TARGET, read_spec
+from planner.cli.launching import TARGET, open_target, read_spec
 from planner.cli.options import JSON, SET
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ def status(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json
     """Show what runs: state, version, GPUs, containers, dollars per hour, the plan."""
     from planner.cli.paint import paint
     from planner.explain.deployment import explain_status, running_document
-    from planner.targets import ANSWER_S, find_target
+    from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
-    provider = find_target(asked.target)
+    provider = open_target(asked.target)
     running = provider.observe(asked.name, asked.environment, ANSWER_S)
     if running is not None:
         running = provider.count_containers(running)

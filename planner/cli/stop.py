@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from planner.cli.launching import TARGET, confirm, read_spec
+from planner.cli.launching import TARGET, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET
 from planner.errors import EXIT_LAUNCH
 
@@ -21,10 +21,10 @@ from planner.errors import EXIT_LAUNCH
 def stop(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: bool, yes: bool) -> None:
     """End the app and its containers, and prove that nothing is left."""
     from planner.deployment.undo import prove_stopped
-    from planner.targets import ANSWER_S, find_target
+    from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
-    provider = find_target(asked.target)
+    provider = open_target(asked.target)
     running = provider.observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
         said = f"{asked.name}: nothing runs under this name."
