@@ -10,6 +10,7 @@ from planner.model.architectures import make_facts
 from planner.model.parameters import count_parameters
 from planner.plan import Option, Plan, Rejection
 from planner.ranking import rank_key
+from planner.throughput.measured import rows_of
 from planner.warnings import plan_warnings
 from planner.workload import make_workload
 
@@ -37,7 +38,8 @@ def make_plan(
     Raises UnknownArchitectureError where the model cannot be understood; "nothing fits" is a Plan without options.
     """
     facts = make_facts(checkpoint)
-    question = Question(spec, facts, make_workload(spec, facts), catalog.rates, tuple(measurements), assume_kv_bytes)
+    seen = rows_of(measurements, checkpoint.repo)
+    question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen, assume_kv_bytes)
     verdicts = [judge(question, candidate) for candidate in enumerate_candidates(spec.gpu, catalog)]
     options = [verdict for verdict in verdicts if isinstance(verdict, Option)]
     return Plan(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from planner.plan import Plan
 
 SCHEMA_VERSION = 1
-HEADER = ("", "GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
+NAME_COLUMNS = 16
+HEADER = ("GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
+RANGE = HEADER.index("range")  # gives way to the spec's name in a terminal of 80 columns
 LEGEND = (
     "* nothing else is both cheaper and faster.  $/M tok: output tokens.",
     "  conc.: requests of max_model_len that the KV cache holds at once.",
@@ -29,7 +31,7 @@ LEGEND = (
 def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False) -> list[Line]:
     """One row per valid configuration; a heading per spec where there are several."""
     several = len(plans) > 1
-    header = ("spec", *HEADER[1:]) if several else HEADER
+    header = ("spec", *_without_range(HEADER)) if several else ("", *HEADER)
     lines = [Line(text) for text in grid(header, [_cells(row, several) for row in rows], frozenset({0, 1}), "")]
     lines[:1] = [Line(lines[0].text, "title")]
     lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
@@ -45,8 +47,7 @@ def _cells(row: Row, several: bool) -> tuple[str, ...]:
     option = row.option
     candidate, speeds = option.candidate, option.throughput
     mark = "*" if row.on_front else " "
-    return (
-        f"{mark}{row.name[:14]}" if several else mark,
+    cells = (
         gpus(candidate.sold_as, candidate.count),
         f"{candidate.tensor_parallel_size}×{candidate.pipeline_parallel_size}",
         usd(option.cost.usd_per_hour),
@@ -57,6 +58,11 @@ def _cells(row: Row, several: bool) -> tuple[str, ...]:
         milliseconds(speeds.tpot_ms),
         _requests(option.kv_cache.max_concurrency),
     )
+    return (f"{mark}{row.name[:NAME_COLUMNS]}", *_without_range(cells)) if several else (mark, *cells)
+
+
+def _without_range(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return cells[:RANGE] + cells[RANGE + 1 :]
 
 
 def _requests(number: float) -> str:

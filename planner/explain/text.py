@@ -35,15 +35,16 @@ def explain_plan(plan: Plan, hints: Sequence[Hint] = ()) -> list[Line]:
 
 
 def _headline(plan: Plan) -> Iterator[Line]:
-    spec, engine = plan.spec, plan.chosen.engine if plan.chosen else None
-    facts = [f"{count(plan.parameters)} parameters"]
+    size = [f"{count(plan.parameters)} parameters"]
     if plan.checkpoint.checkpoint_bytes:
-        facts.append(gib(plan.checkpoint.checkpoint_bytes))
-    if engine:
-        facts.append(f"{engine.quantization or engine.dtype}, {count(engine.max_model_len)} tokens")
-    facts.append(f"vLLM {spec.engine.version}")
-    yield Line(spec.model.repo, "title")
-    yield Line("  " + " · ".join(facts))
+        size.append(gib(plan.checkpoint.checkpoint_bytes))
+    settings = [f"vLLM {plan.spec.engine.version}"]
+    if plan.chosen:
+        engine = plan.chosen.engine
+        settings += [engine.quantization or engine.dtype, f"{count(engine.max_model_len)} tokens of context"]
+    yield Line(plan.spec.model.repo, "title")
+    yield Line("  " + " · ".join(size))
+    yield Line("  " + " · ".join(settings))
     revision = plan.checkpoint.revision or "unpinned"
     yield Line(f"  facts from the {plan.checkpoint.source}, revision {revision}", "dim")
 
