@@ -7,10 +7,12 @@ storages, parameters and buffers, each rounded up to the allocator's 512 bytes.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
 
+from planner.engine import V0_33
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors
 from planner.memory.stages import stage_ranges, stage_runs
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
@@ -74,14 +76,15 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     facts = rank.facts
     quantization = engine_quantization(facts, rank.engine.quantization)
     rest = [*facts.everywhere]
-    if stage == 0 or facts.tables_everywhere:
+    everywhere = facts.tables_everywhere or facts.embedding_everywhere
+    if stage == 0 or everywhere:
         rest += facts.embedding
     if stage == 0:
         rest += facts.first_only
         rest += [] if rank.engine.language_model_only else facts.tower
     if stage == pp - 1 or facts.tables_everywhere:
         rest += [*facts.lm_head, *facts.final]
-    if stage == pp - 1 > 0 and facts.tied_embedding and not facts.tables_everywhere:
+    if stage == pp - 1 > 0 and facts.tied_embedding and not everywhere:
         rest += facts.embedding
     layers = 0
     shared: dict[str, Parameter] = {}
@@ -169,6 +172,8 @@ def padded_vocab(module: Embedding) -> int:
 
 
 def _parameter_bytes(rank: Rank, module: Parameter) -> int:
+    if module.shape_before_0_33 and rank.engine.rules < V0_33:
+        module = replace(module, shape=module.shape_before_0_33)
     return rounded(parameter_elements(module, rank.tp) * ITEMSIZE_BYTES[module.dtype or rank.dtype])
 
 

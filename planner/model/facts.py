@@ -59,6 +59,7 @@ class Linear:
     dtype: str | None = None  # None: the engine's
     in_heads: int | None = None  # row-parallel inputs that are cut between heads
     absorbed: bool = False  # MLA's kv_b_proj: unpacked copies stay beside a quantized weight
+    fp32_router: bool = False  # kept in fp32 on GPUs without kernels of vLLM's router (GateLinear)
 
     @property
     def out_features(self) -> int:
@@ -111,6 +112,7 @@ class Parameter:
     buffer: bool = False  # counts as memory, not as a parameter (rope caches, masks)
     shared_key: str | None = None  # tensors with one key exist once per pipeline stage (rope caches)
     loaded: bool = True  # False: made by the engine, absent from the checkpoint and from its parameter count
+    shape_before_0_33: tuple[int, ...] | None = None  # where versions before 0.33.0 hold another; None: the same
 
 
 Module = Linear | Experts | Embedding | Parameter
@@ -214,6 +216,7 @@ class ModelFacts:
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
     tables_everywhere: bool = False  # the class builds embedding, final norm and head on every pipeline stage
+    embedding_everywhere: bool = False  # the class builds the embedding alone on every pipeline stage
     head_replicated: bool = False  # the lm_head is built whole on every rank
     mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
     attn_logit_softcapping: bool = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from planner.memory.formats.float4 import float4_linear, mxfp4_experts, nvfp4_experts
 from planner.memory.formats.float8 import float8_experts, float8_linear
 from planner.memory.formats.integer import int8_experts, int8_linear, packed_experts, packed_linear
-from planner.memory.formats.place import place_of
+from planner.memory.formats.place import HOPPER, place_of
 from planner.memory.formats.shard import LinearShard, expert_shard, linear_shard
 from planner.memory.formats.unquantized import unquantized_experts, unquantized_linear
 from planner.model.facts import ITEMSIZE_BYTES
@@ -33,14 +33,22 @@ def linear_tensors(
 ) -> tuple[int, ...]:
     """Storages of one linear layer on rank 0, biases included; ``dtype``: of what is not quantized."""
     shard = linear_shard(linear, tp)
+    place = place_of(gpu, engine, dtype)
     if scheme is None:
-        return unquantized_linear(shard, linear.dtype or dtype)
-    storages = shard_tensors(shard, scheme, place_of(gpu, engine, dtype))
+        return unquantized_linear(shard, plain_dtype(linear, dtype, place))
+    storages = shard_tensors(shard, scheme, place)
     if not linear.absorbed:
         return storages
     # MLA keeps W_UV and W_UK_T, cut from the dequantized kv_b_proj, beside a quantized weight
     # (layers/attention/mla_attention.py MLAAttention.process_weights_after_loading).
     return (*storages, *absorbed_copies(shard, dtype))
+
+
+def plain_dtype(linear: Linear, dtype: str, place: Place) -> str:
+    """The format of an unquantized layer; router kernels exist on 9.0 and 10.x (fused_moe/router/gate_linear.py)."""
+    if linear.fp32_router and place.capability != HOPPER and not place.is_datacenter_blackwell:
+        return "float32"
+    return linear.dtype or dtype
 
 
 def shard_tensors(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import UnknownArchitectureError
-from planner.model.architectures import dense, mla, moe
+from planner.model.architectures import delta_nets, dense, mla, moe, nemotron
 from planner.model.architectures.reading import text_config
 from planner.model.context import default_max_model_len, derived_max_model_len
 
@@ -44,6 +44,7 @@ ARCHITECTURES: dict[str, Family] = {
     "MistralForCausalLM": dense.llama,
     "MixtralForCausalLM": moe.mixtral,
     "MptForCausalLM": dense.mpt,
+    "NemotronHForCausalLM": nemotron.nemotron_h,
     "Olmo2ForCausalLM": dense.olmo2,
     "Olmo3ForCausalLM": dense.olmo2,
     "Phi3ForCausalLM": dense.phi3,
@@ -52,6 +53,11 @@ ARCHITECTURES: dict[str, Family] = {
     "Qwen2MoeForCausalLM": moe.qwen2_moe,
     "Qwen3ForCausalLM": dense.qwen3,
     "Qwen3MoeForCausalLM": moe.qwen3_moe,
+    "Qwen3NextForCausalLM": delta_nets.qwen3_next,
+    "Qwen3_5ForCausalLM": delta_nets.qwen3_5,
+    "Qwen3_5ForConditionalGeneration": delta_nets.qwen3_5,
+    "Qwen3_5MoeForCausalLM": delta_nets.qwen3_5,
+    "Qwen3_5MoeForConditionalGeneration": delta_nets.qwen3_5,
     "SmolLM3ForCausalLM": dense.llama,
     "Starcoder2ForCausalLM": dense.starcoder2,
 }

@@ -5,8 +5,10 @@ vllm/model_executor/models/qwen3_next.py and qwen3_5.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import (
     Heads,
     attention,
@@ -17,20 +19,42 @@ from planner.model.architectures.blocks import (
     replicated,
     router,
 )
-from planner.model.architectures.reading import optional, required
-from planner.model.architectures.rope import rope_cache, rope_parameters
+from planner.model.architectures.reading import optional, required, text_config
+from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR, rope_cache, rope_parameters
 from planner.model.architectures.states import DeltaHeads, delta_cache, gated_delta_net
 from planner.model.facts import Layer
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
     from planner.model.architectures.reading import Config
-    from planner.model.facts import Cache
+    from planner.model.facts import Cache, ModelFacts, Parameter
 
 FULL_ATTENTION_INTERVAL = 4  # transformers' Qwen3NextConfig and Qwen3_5TextConfig: every fourth layer attends
 # The checkpoint's parts of the fused projections. Qwen3-Next ships them fused, Qwen3.5 apart.
 NEXT_NAMES = (("in_proj_qkvz",) * 4, ("in_proj_ba",) * 2)
 QWEN3_5_NAMES = (("in_proj_qkv",) * 3 + ("in_proj_z",), ("in_proj_b", "in_proj_a"))
+
+
+# The engine's names of a vision-language checkpoint's parts (Qwen3VLForConditionalGeneration.hf_to_vllm_mapper).
+VISION_PREFIXES = (("model.visual.", "visual."), ("model.language_model.", "language_model.model."))
+
+
+def qwen3_next(config: Config) -> ModelFacts:
+    """Qwen3-Next: gated delta nets, gated attention, many small experts."""
+    text = text_config(config)
+    count = optional(text, "num_experts", default=512)
+    body = Body(num_experts=count, flags={"tables_everywhere": True, "max_experts_tp": count or None})
+    return assemble(config, qwen3_next_layers(text), body)
+
+
+def qwen3_5(config: Config) -> ModelFacts:
+    """Qwen3.5 and 3.6, text alone or with images, dense or with experts."""
+    text = text_config(config)
+    count = optional(text, "num_experts", default=0)
+    flags = {"embedding_everywhere": True, "max_experts_tp": count or None}
+    if "vision_config" in config:
+        flags |= {"layers_prefix": "language_model.model.layers", "name_prefixes": VISION_PREFIXES}
+    return assemble(config, qwen3_5_layers(text, sparse=count > 0), Body(num_experts=count, flags=flags))
 
 
 def qwen3_next_layers(text: Config) -> tuple[Layer, ...]:
@@ -93,16 +117,19 @@ def _attention(text: Config) -> tuple[Modules, Cache]:
     )
     gated = optional(text, "attn_output_gate", default=True)
     bias = optional(text, "qkv_bias", default=False)
-    rope = rope_cache(heads.head_dim, required(text, "max_position_embeddings"), _rope(text))
-    return (*attention(heads, qkv_bias=bias, qk_norm=True, gated=gated), rope), attention_cache(heads)
+    return (*attention(heads, qkv_bias=bias, qk_norm=True, gated=gated), _rope(text, heads)), attention_cache(heads)
 
 
-def _rope(text: Config) -> dict[str, object]:
-    """The text model's positions; image positions reuse the same rows (mrope_positions_factor is 1 there)."""
+def _rope(text: Config, heads: Heads) -> Parameter:
+    """Positions of text; those of images lie in the same rows from 0.33.0 (qwen3_vl.py mrope_positions_factor)."""
     rope = rope_parameters(text)
-    rope.pop("mrope_section", None)
     rope.setdefault("partial_rotary_factor", 0.25)
-    return rope
+    has_images = rope.pop("mrope_section", None) is not None
+    cache = rope_cache(heads.head_dim, required(text, "max_position_embeddings"), rope)
+    if not has_images:
+        return cache
+    rows, width = cache.shape
+    return replace(cache, shape_before_0_33=(rows * MROPE_POSITIONS_FACTOR, width))
 
 
 def _experts(text: Config) -> Modules:
