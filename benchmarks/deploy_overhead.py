@@ -4,7 +4,8 @@
 
 Against the stand-in of Modal's server, whole processes: `gpuplan deploy SPEC --offline --yes --no-wait` (each time with
 another max_num_seqs, so that there is something to launch; the weights are in the Volume), and in turn with it
-`modal deploy` of the same rendered file. The difference of the medians is ours. Ends with 1 where it is over the limit.
+`modal deploy` of a file rendered from the same spec, it too with another max_num_seqs. The difference of the medians
+is ours. Ends with 1 where it is over the limit.
 """
 
 from __future__ import annotations
@@ -54,21 +55,23 @@ def measure(spec: str, runs: int) -> tuple[list[float], list[float]]:
     with ModalServer(world) as server, tempfile.TemporaryDirectory() as folder:
         put_snapshot(world.volume_path("gpuplan-weights"), release)
         environ = {**os.environ, **server.client_env(), "XDG_CACHE_HOME": folder, "PYTHONPATH": str(ROOT)}
-        run([*GPUPLAN, "render", spec, "--offline", *pinned, "--out", folder], environ)
         for number in range(runs + 1):
-            changed = [*pinned, "--set", f"engine.max_num_seqs={200 + number}"]
-            first = run([*GPUPLAN, "deploy", spec, "--offline", "--yes", "--no-wait", *changed], environ)
-            second = run([sys.executable, "-m", "modal", "deploy", str(Path(folder) / "app.py")], environ)
+            changed, other = (
+                [spec, "--offline", *pinned, "--set", f"engine.max_num_seqs={base + number}"] for base in (100, 200)
+            )
+            run([*GPUPLAN, "render", *other, "--out", folder], environ)
+            first = run([*GPUPLAN, "deploy", *changed, "--yes", "--no-wait"], environ)
+            second = run([sys.executable, "-m", "modal", "deploy", "app.py"], environ, folder)
             if number:  # the first of each fills caches
                 whole.append(first)
                 theirs.append(second)
     return whole, theirs
 
 
-def run(command: list[str], environ: dict[str, str]) -> float:
+def run(command: list[str], environ: dict[str, str], folder: str = ".") -> float:
     """Seconds of one process that must go well."""
     began = time.perf_counter()
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
