@@ -74,6 +74,11 @@ def make_cost(
     )
 
 
+def hourly_usd(candidate: Candidate, rates: Rates, resources: ResourcesSpec, region: str | None) -> Decimal:
+    """What one container of ``candidate`` costs for an hour, before anything else is known of it."""
+    return total_usd(container_lines(candidate, rates, resources, region, Decimal(SECONDS_PER_HOUR)))
+
+
 GPU_LINE = "GPUs"
 
 

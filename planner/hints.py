@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from planner.make_plan import make_plan
+from planner.make_plan import find_cheapest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import date
     from decimal import Decimal
 
     from planner.catalog import Catalog
@@ -47,16 +46,14 @@ class Change:
         return replace(spec, **{self.section: section})
 
 
-def find_hints(
-    plan: Plan, catalog: Catalog, *, today: date, measurements: Sequence[Measurement] = ()
-) -> tuple[Hint, ...]:
+def find_hints(plan: Plan, catalog: Catalog, *, measurements: Sequence[Measurement] = ()) -> tuple[Hint, ...]:
     """The changes that make the plan cheaper by at least one percent, or possible at all; most saved first."""
     hints = []
+    dearest = plan.chosen.cost.usd_per_hour if plan.chosen else None
     for change in _changes(plan):
-        other = make_plan(
-            change.applied_to(plan.spec), plan.checkpoint, catalog, today=today, measurements=measurements
-        )
-        if other.chosen and (hint := _hint(change, plan.chosen, other.chosen)):
+        spec = change.applied_to(plan.spec)
+        other = find_cheapest(spec, plan.checkpoint, catalog, measurements=measurements, below_usd_per_hour=dearest)
+        if other and (hint := _hint(change, plan.chosen, other)):
             hints.append(hint)
     return tuple(sorted(hints, key=lambda hint: -(hint.usd_per_hour_saved or 0)))
 

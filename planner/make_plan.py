@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planner.candidates import enumerate_candidates, unsold_counts
+from planner.cost import hourly_usd
 from planner.judge import Question, judge
 from planner.model.architectures import make_facts
 from planner.model.parameters import count_parameters
@@ -17,6 +18,7 @@ from planner.workload import make_workload
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
+    from decimal import Decimal
 
     from planner.catalog import Catalog
     from planner.measurements import Measurement
@@ -56,3 +58,31 @@ def make_plan(
         warnings=plan_warnings(spec, checkpoint, facts, catalog, today),
         prices_as_of=catalog.prices_as_of,
     )
+
+
+def find_cheapest(
+    spec: Spec,
+    checkpoint: Checkpoint,
+    catalog: Catalog,
+    *,
+    measurements: Sequence[Measurement] = (),
+    below_usd_per_hour: Decimal | None = None,
+) -> Option | None:
+    """The valid option of the lowest price per hour, judged from the cheapest candidate on; None where none is.
+
+    ``below_usd_per_hour``: only what costs less is looked at.
+    """
+    facts = make_facts(checkpoint)
+    seen = rows_of(measurements, checkpoint.repo)
+    question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen)
+    priced = [
+        (hourly_usd(candidate, catalog.rates, spec.resources, spec.region), index, candidate)
+        for index, candidate in enumerate(enumerate_candidates(spec.gpu, catalog))
+    ]
+    for usd_per_hour, _, candidate in sorted(priced):
+        if below_usd_per_hour is not None and usd_per_hour >= below_usd_per_hour:
+            return None
+        verdict = judge(question, candidate)
+        if isinstance(verdict, Option):
+            return verdict
+    return None

@@ -107,7 +107,7 @@ def test_every_shipped_spec_plans_and_fits_80_columns(path: Path) -> None:
     plan = plan_of(path)
     assert plan.chosen is not None
     assert {one.code for one in plan.rejections} <= set(CODES)
-    lines = [line.text for line in explain_plan(plan, find_hints(plan, catalog(), today=TODAY))]
+    lines = [line.text for line in explain_plan(plan, find_hints(plan, catalog()))]
     assert max(map(len, lines)) <= 80
     assert not any(line != line.rstrip() for line in lines)
 
@@ -138,7 +138,7 @@ def test_assumed_kv_bytes_replace_the_memory_rule(seventy: Plan) -> None:
 
 
 def test_a_hint_is_what_planning_again_finds(seventy: Plan) -> None:
-    hints = {hint.key: hint for hint in find_hints(seventy, catalog(), today=TODAY)}
+    hints = {hint.key: hint for hint in find_hints(seventy, catalog())}
     quantized = plan_of(ROOT / "specs" / "70b.yaml", "model.quantization=fp8")
     assert seventy.chosen is not None
     assert quantized.chosen is not None

@@ -39,11 +39,7 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
 
     planned = plan_from(spec, **asked)
     judged_for_real = asked["assume_kv_bytes"] is None
-    hints = (
-        find_hints(planned.plan, planned.catalog, today=planned.today, measurements=planned.measurements)
-        if judged_for_real
-        else ()
-    )
+    hints = find_hints(planned.plan, planned.catalog, measurements=planned.measurements) if judged_for_real else ()
     if out:
         from planner.plan_file import save_plan
 

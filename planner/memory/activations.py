@@ -8,6 +8,7 @@ and meet its peaks to the byte for dense models at five batch sizes, eager and c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from planner.memory.runner import uses_v2_runner
@@ -37,10 +38,10 @@ def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp:
     ep_size = tp if engine.enable_expert_parallel else 1
     quantized = facts.quantization is not None or engine.quantization is not None
     tokens, itemsize = engine.max_num_batched_tokens, ITEMSIZE_BYTES[engine.dtype]
-    widths = [layer_widths(run.layer, tp, ep_size, quantized) for run in stage_runs(facts, pp)[stage]]
+    widths = _stage_widths(facts, tp, ep_size, quantized, pp, stage)
     own_kernels = _uses_triton_mxfp4(facts, gpu, engine)
     moments, workspace = [0], 0  # the experts' workspace is made by the first layer that has some, and stays
-    for one in dict.fromkeys(widths):
+    for one in widths:
         if not own_kernels:
             workspace = max(workspace, one.workspace * tokens * itemsize)
         moments.append(_forward(facts, gpu, engine, one, workspace, tokens * itemsize))
@@ -49,6 +50,15 @@ def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp:
     if stage == pp - 1:
         moments.append(_sampling(facts, gpu, engine, tp) + workspace)
     return max(moments) + _encoder_output(facts, engine, stage)
+
+
+@lru_cache(maxsize=4096)
+def _stage_widths(
+    facts: ModelFacts, tp: int, ep_size: int, quantized: bool, pp: int, stage: int
+) -> tuple[LayerWidths, ...]:
+    """The different widths of a stage's layers, in the order in which they first run."""
+    runs = stage_runs(facts, pp)[stage]
+    return tuple(dict.fromkeys(layer_widths(run.layer, tp, ep_size, quantized) for run in runs))
 
 
 def _uses_triton_mxfp4(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> bool:

@@ -167,6 +167,10 @@ class Layer:
     caches: tuple[Cache, ...] = ()
     kind: str = "decoder"
 
+    def __hash__(self) -> int:
+        # layers are keys of many caches: a deep hash at each look-up would cost more than what it finds
+        return hash((self.kind, len(self.modules), len(self.caches)))
+
 
 @dataclass(frozen=True, slots=True)
 class LayerRun:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Source = Literal["hub", "path", "catalogue"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """What was read about one checkpoint, before it is understood: config.json and what stands beside it."""
 

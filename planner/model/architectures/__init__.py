@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import UnknownArchitectureError
@@ -63,6 +64,7 @@ ARCHITECTURES: dict[str, Family] = {
 }
 
 
+@lru_cache(maxsize=512)
 def make_facts(checkpoint: Checkpoint) -> ModelFacts:
     """What the checkpoint is, in the neutral shape.
 
