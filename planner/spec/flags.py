@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from planner.spec.kinds import INTEGER, Kind
+from planner.spec.kinds import Kind
 from planner.spec.problems import looks_secret, quoted, shown
+from planner.spec.quantities import INTEGER
 
 if TYPE_CHECKING:
     from planner.spec.node import Node
@@ -52,6 +53,7 @@ KEY_OF_FLAG = {
     "hf-token": "secrets.huggingface",
     "config": "engine.extra_args",
 }
+SHORTEST_BEGINNING = 4  # characters; no flag of vLLM's own is so long and the beginning of one of these
 SECRET_FLAGS = {"api-key", "hf-token"}
 
 
@@ -89,19 +91,25 @@ def _refusal(flag: str) -> str | None:
         return f"flags stand without dashes; type {quoted(flag.lstrip('-'))[1:-1]}"
     if not re.fullmatch(FLAG, flag):
         return "is no flag; type a vllm serve flag without dashes, as in seed: 7"
-    bare = flag.replace("_", "-").lower()
-    bare = bare.removeprefix("no-")
-    if bare in SECRET_FLAGS:
-        return f"a secret never stands on a command line; type {KEY_OF_FLAG[bare]}: the name of a secret"
-    if bare == "config":
+    bare = flag.replace("_", "-").lower().removeprefix("no-")
+    known = bare if bare in KEY_OF_FLAG else _completed(bare)
+    if known is None:
+        return None
+    if known in SECRET_FLAGS:
+        return f"a secret never stands on a command line; type {KEY_OF_FLAG[known]}: the name of a secret"
+    if known == "config":
         return "a file of flags cannot be planned; type its flags here, one by one"
-    if bare in {"host", "port", "uds"}:
+    if known in {"host", "port", "uds"}:
         return "where the engine listens is the target's to choose; leave it out"
-    if bare in KEY_OF_FLAG:
-        return f"the key {KEY_OF_FLAG[bare]} stands for this flag; type it there"
-    if longer := [known for known in KEY_OF_FLAG if known.startswith(bare)]:
-        return f"vLLM reads this as the beginning of {longer[0]}; type {KEY_OF_FLAG[longer[0]]} instead"
-    return None
+    if known != bare:
+        return f"vLLM reads this as the beginning of {known}; type {KEY_OF_FLAG[known]} instead"
+    return f"the key {KEY_OF_FLAG[known]} stands for this flag; type it there"
+
+
+def _completed(beginning: str) -> str | None:
+    """The flag with a key that argparse would complete this beginning to."""
+    longer = [known for known in KEY_OF_FLAG if len(beginning) >= SHORTEST_BEGINNING and known.startswith(beginning)]
+    return longer[0] if longer else None
 
 
 def _value(node: Node, path: str, problems: Problems) -> FlagValue:

@@ -15,16 +15,23 @@ if TYPE_CHECKING:
     from planner.spec.problems import Problems
 
     Read = Callable[[Node, str, Problems], Any]
+    Advice = Callable[[str], str | None]
 
 # Patterns stay text: `re` compiles and keeps those that a spec really needs, most never are.
-INTEGER = r"[+-]?(0|[1-9][0-9]*)"
-DECIMAL = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"
-TRUTH = {"true", "false", "yes", "no", "on", "off", "y", "n"}
+TRUTH = {"true", "false", "yes", "no", "on", "off"}
 # What YAML 1.1 readers turn into something else than text: numbers of every kind, times, dates, infinities.
-NOT_TEXT = r"(?i)[+-]?[0-9][0-9_,:]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0[xob][0-9a-f_]+|\d{4}-\d\d?-\d\d?|[+-]?\.inf|\.nan"
-THOUSANDS = r"([0-9]{1,6}) ?([kKmM])i?"
-MOST_DIGITS = 15
+NOT_TEXT = (
+    r"(?i)[+-]?[0-9][0-9_,:]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0[xob][0-9a-f_]+|[+-]?\.inf|\.nan"
+    r"|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*"
+)
+DATE = r"[0-9]{4}-[0-9]"
+LONG_RANDOM = r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9+/=]{32,}"  # W&B keys are 40 hex digits
+VALUE_SEEN = "this looks like a secret's value, which must never stand in a spec"
 
+SPELLINGS = {
+    **dict.fromkeys(("true", "yes", "on", "1", "y", "enabled"), "true"),
+    **dict.fromkeys(("false", "no", "off", "0", "n", "disabled"), "false"),
+}
 NICKNAMES = {
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -56,7 +63,8 @@ def flag() -> Kind:
     def read(node: Node, key: str, problems: Problems) -> bool | None:
         if node.plain and str(node.value).lower() in {"true", "false"}:
             return str(node.value).lower() == "true"
-        problems.add(node.place, key, f"{shown(node)} is not true or false; type true or false, without quotes")
+        meant = SPELLINGS.get(node.value.lower(), "true or false") if isinstance(node.value, str) else "true or false"
+        problems.add(node.place, key, f"{shown(node)} is not true or false; type {meant}, without quotes")
         return None
 
     return Kind(read, {"type": "boolean"}, "`true` or `false`")
@@ -80,81 +88,43 @@ def choice(*options: str) -> Kind:
     return Kind(read, {"enum": list(options)}, ", ".join(f"`{option}`" for option in options))
 
 
-def whole(low: int, high: int, example: int, *words: str) -> Kind:
-    """A whole number from low to high, or one of the words."""
-
-    def read(node: Node, key: str, problems: Problems) -> int | str | None:
-        written = node.value
-        if written in words:
-            return str(written)
-        if not (node.plain and isinstance(written, str) and re.fullmatch(INTEGER, written)):
-            also = f" (or {words[0]})" if words else ""
-            problems.add(node.place, key, f"{shown(node)} is not a whole number; {_number_advice(node, example)}{also}")
-            return None
-        if len(written) <= MOST_DIGITS and low <= int(written) <= high:
-            return int(written)
-        problems.add(node.place, key, f"{_short(written)} is out of range; type {low} to {high}")
-        return None
-
-    number_schema: dict[str, Any] = {"type": "integer", "minimum": low, "maximum": high}
-    schema = {"anyOf": [number_schema, {"enum": list(words)}]} if words else number_schema
-    return Kind(read, schema, " or ".join([f"{low} to {high}", *(f"`{word}`" for word in words)]))
-
-
-def number(low: float, high: float, example: float, *, above_low: bool = False) -> Kind:
-    """A number from low (or above it) to high."""
-
-    def read(node: Node, key: str, problems: Problems) -> float | None:
-        written = _decimal(node, key, problems, example)
-        if written is None:
-            return None
-        value = float(written)
-        if (low < value or (low == value and not above_low)) and value <= high:
-            return int(written) if re.fullmatch(INTEGER, written) else value
-        problems.add(node.place, key, f"{_short(written)} is out of range; type {_range(low, high, above_low)}")
-        return None
-
-    least = "exclusiveMinimum" if above_low else "minimum"
-    return Kind(read, {"type": "number", least: low, "maximum": high}, _range(low, high, above_low))
-
-
-def money(high: int, example: int) -> Kind:
-    """Dollars above 0, kept as the decimal that was written."""
-
-    def read(node: Node, key: str, problems: Problems) -> Any:
-        from decimal import Decimal
-
-        written = _decimal(node, key, problems, example)
-        if written is None:
-            return None
-        value = Decimal(written)
-        if 0 < value <= high:
-            return value
-        problems.add(node.place, key, f"{_short(written)} is out of range; type {_range(0, high, above_low=True)}")
-        return None
-
-    schema = {"type": "number", "exclusiveMinimum": 0, "maximum": high}
-    return Kind(read, schema, _range(0, high, above_low=True))
-
-
-def text(pattern: str, what: str, example: str, *, commits: bool = False) -> Kind:
-    """Text that the whole of ``pattern`` matches; ``commits``: it may be a commit, which looks like some keys."""
+def text(pattern: str, what: str, example: str, advice: Advice | None = None) -> Kind:
+    """Text that the whole of ``pattern`` matches; ``advice`` says what to type instead of something else."""
 
     def read(node: Node, key: str, problems: Problems) -> str | None:
-        message = _not_text(node, example) or _not_clean(node, commits=commits)
-        if not message and not re.fullmatch(pattern, str(node.value)):
-            message = f"{shown(node)} is not {what}; type for example {example}"
-        if message:
+        if message := _not_text(node, example) or unfit(node, str(node.value)):
             problems.add(node.place, key, message)
             return None
         return str(node.value)
+
+    def unfit(node: Node, written: str) -> str | None:
+        fits, read_as = re.fullmatch(pattern, written), _read_otherwise(node)
+        if fits and not read_as:
+            return None
+        better = written if fits else advice(written) if advice else None
+        if read_as and better:
+            quotes = better.strip('"')
+            return f'YAML reads {written} as {read_as}; type "{quotes}", in quotes'
+        return f"{shown(node)} is not {what}; type {better or f'for example {example}'}"
 
     return Kind(read, {"type": "string", "pattern": f"^(?:{pattern})$", "examples": [example]}, what)
 
 
 def secret_name(example: str) -> Kind:
-    """The name of a secret; anything that looks like a secret's value is refused and never repeated."""
-    return text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a secret's name", example)
+    """The name of a secret. What stands there is never repeated: it may be the secret itself."""
+    pattern = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+    def read(node: Node, key: str, problems: Problems) -> str | None:
+        written = node.value if isinstance(node.value, str) else ""
+        if looks_secret(written) or re.fullmatch(LONG_RANDOM, written):
+            problems.add(node.place, key, f"{VALUE_SEEN}; type the name of a secret, for example {example}")
+        elif not re.fullmatch(pattern, written) or _read_otherwise(node):
+            problems.add(node.place, key, f"this is not a secret's name; type for example {example}")
+        else:
+            return written
+        return None
+
+    return Kind(read, {"type": "string", "pattern": f"^{pattern}$", "examples": [example]}, "a secret's name")
 
 
 def each(item: Kind, example: str) -> Kind:
@@ -178,59 +148,28 @@ def each(item: Kind, example: str) -> Kind:
     return Kind(read, schema, f"list of {item.values}")
 
 
-def _decimal(node: Node, key: str, problems: Problems, example: float) -> str | None:
-    """The number's text if it is a plain, finite decimal."""
-    if (
-        node.plain
-        and isinstance(node.value, str)
-        and re.fullmatch(DECIMAL, node.value)
-        and len(node.value) <= MOST_DIGITS * 2
-    ):
-        return node.value
-    problems.add(node.place, key, f"{shown(node)} is not a number; {_number_advice(node, example)}")
-    return None
-
-
-def _number_advice(node: Node, example: float) -> str:
-    """What to type instead of something that is no number."""
+def _not_text(node: Node, example: str) -> str | None:
+    """Why a node is no text that may stand in a spec."""
     written = node.value
     if not isinstance(written, str):
-        return f"type for example {example}"
-    if not node.plain and re.fullmatch(DECIMAL, written):
-        return "take away the quotes"
-    if amount := re.fullmatch(THOUSANDS, written):
-        count, power = int(amount[1]), 1 if amount[2] in "kK" else 2
-        return f"type {count * 1000**power} or {count * 1024**power}"
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)? ?%", written):
-        return f"type {float(written.rstrip('% ')) / 100:g}"
-    return f"type for example {example}"
-
-
-def _not_text(node: Node, example: str) -> str | None:
-    if not isinstance(node.value, str):
         return f"{shown(node)} is not text; type for example {example}"
-    if node.plain and (node.value.lower() in TRUTH or node.is_null or re.fullmatch(NOT_TEXT, node.value)):
-        read_as = "true or false" if node.value.lower() in TRUTH else "a number or a date"
-        return f'YAML reads {node.value[:40]} as {read_as}; type "{node.value[:40]}", in quotes'
+    if looks_secret(written):
+        return f"{VALUE_SEEN}; type for example {example}"
+    if not written.isprintable():
+        bad = next(character for character in written if not character.isprintable())
+        return f"holds the character U+{ord(bad):04X}, which cannot be printed; type it without"
     return None
 
 
-def _not_clean(node: Node, *, commits: bool) -> str | None:
+def _read_otherwise(node: Node) -> str | None:
+    """What YAML 1.1 readers make of a word without quotes that was meant as text; None where they read text."""
     written = str(node.value)
-    if looks_secret(written) and not (commits and re.fullmatch(r"[0-9a-f]{40}", written)):
-        return "this looks like a secret's value, which must never stand in a spec; type the name of a secret"
-    if bad := next((character for character in written if not character.isprintable()), None):
-        return f"holds the character U+{ord(bad):04X}, which cannot be printed; type it without"
+    if node.plain and written.lower() in TRUTH:
+        return "true or false"
+    if node.plain and written[:1] in "+-.0123456789" and re.fullmatch(NOT_TEXT, written):
+        return "a date" if re.match(DATE, written) else "a number"
     return None
 
 
 def _as_list(node: Node, example: str) -> str:
     return f"[{quoted(node.value)[1:-1]}]" if isinstance(node.value, str) and node.value else f"for example {example}"
-
-
-def _short(written: str) -> str:
-    return written if len(written) <= MOST_DIGITS * 2 else f"{written[:12]}… ({len(written)} digits)"
-
-
-def _range(low: float, high: float, above_low: bool) -> str:
-    return f"above {low:g}, up to {high:.12g}" if above_low else f"{low:g} to {high:.12g}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from planner.spec import advice
 from planner.spec.flags import serve_flags
-from planner.spec.kinds import Kind, choice, each, flag, money, number, secret_name, text, whole
+from planner.spec.kinds import Kind, choice, each, flag, secret_name, text
+from planner.spec.quantities import money, number, whole
 from planner.spec.sections import section
 
 if TYPE_CHECKING:
@@ -24,9 +26,12 @@ MOST_REQUESTS = 1_000_000
 MOST_CONTAINERS = 1_000
 DAY_MS = 86_400_000
 
+NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # huggingface_hub's validate_repo_id, with an organization always there
 REPO = r"(?!.*(--|\.\.))[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(?<![.-])"
 REVISION = r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+-]{0,254}"  # a git reference or a commit
+VERSION = r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}"
+GPU = r"[A-Za-z0-9!+._ -]{1,64}"
 
 
 def about(kind: Kind, doc: str) -> dict[str, Any]:
@@ -40,14 +45,14 @@ class ModelSpec:
 
     repo: str = field(
         metadata=about(
-            text(REPO, "org/name, as on the hub", "meta-llama/Llama-2-70b-chat-hf"),
+            text(REPO, "org/name, as on the hub", "meta-llama/Llama-2-70b-chat-hf", advice.repo),
             "The model on the Hugging Face hub.",
         )
     )
     revision: str = field(
         default="main",
         metadata=about(
-            text(REVISION, "a branch, a tag or a 40-hex commit", "main", commits=True),
+            text(REVISION, "a branch, a tag or a 40-hex commit", "main"),
             "Branch, tag or 40-hex commit; resolved to the commit when the hub can be reached.",
         ),
     )
@@ -83,7 +88,7 @@ class EngineSpec:
     version: str = field(
         default="0.33.0",
         metadata=about(
-            text(r"\d{1,4}\.\d{1,4}\.\d{1,4}", 'three numbers in quotes, as in "0.33.0"', "0.33.0"),
+            text(VERSION, 'three numbers in quotes, as in "0.33.0"', "0.33.0", advice.version),
             "vLLM's version, 0.1.2 or later; the formulas follow it.",
         ),
     )
@@ -138,7 +143,7 @@ class GpuSpec:
     types: tuple[str, ...] | None = field(
         default=None,
         metadata=about(
-            each(text(r"[A-Za-z0-9!+._-]{1,64}", "a GPU name", "A100-80GB"), "[A100-40GB, A100-80GB]"),
+            each(text(GPU, "a GPU name", "A100-80GB", advice.gpu), "[A100-40GB, A100-80GB]"),
             "GPU types by the provider's names. Left out: all in the catalogue.",
         ),
     )
@@ -246,7 +251,7 @@ class Spec:
 
     name: str = field(
         metadata=about(
-            text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a to z, 0 to 9 and - (at most 63)", "llama-2-70b-chat"),
+            text(NAME, "a name of a to z, 0 to 9 and - (63 at most)", "llama-2-70b-chat", advice.slug),
             "The app's name.",
         )
     )

@@ -27,7 +27,9 @@ LARGEST_BYTES = 1 << 20  # a spec is a few kB; this is no place to read a model 
 DEEPEST = 16  # levels of nesting; a spec has four
 MOST_NODES = 10_000  # aliases counted as often as they are used
 STANDARD = ("str", "int", "float", "bool", "null", "seq", "map")
-STANDARD_TAGS = {None, "!", *(f"tag:yaml.org,2002:{name}" for name in STANDARD)}
+TAG = "tag:yaml.org,2002:"
+STANDARD_TAGS = {None, "!", *(TAG + name for name in STANDARD)}
+BARE_TAGS = {TAG + name for name in STANDARD[1:5]}  # an explicit !!int makes a number of what stands in quotes
 UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 UTF_16_AND_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 START = "name: my-model and model: {repo: org/name}"
@@ -73,9 +75,8 @@ def compose(text: str, label: str, problems: Problems) -> Node | None:
     except UnreadableError as error:
         problems.add(error.place, "file", error.message)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(label, mark.line + 1, mark.column + 1) if mark else Place(label, 1, 1)
-        problems.add(place, "file", _syntax(error, text, place))
+        mark, message = _syntax(error, text)
+        problems.add(Place(label, mark.line + 1, mark.column + 1) if mark else Place(label, 1, 1), "file", message)
     return None
 
 
@@ -108,14 +109,14 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._aliased(str(event.anchor), place)
         if depth > DEEPEST:
-            raise UnreadableError(place, f"nested more than {DEEPEST} deep; a spec has at most 4 levels, type less")
+            raise UnreadableError(place, f"nested more than {DEEPEST} deep; a spec has 4 levels, type no more")
         if event.tag not in STANDARD_TAGS:
-            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            tag = event.tag.replace(TAG, "!!")
             self._problems.add(place, path or "file", f"unknown tag {quoted(tag)}; type the value without a tag")
         if event.anchor:
             self._anchors[event.anchor] = None
         if isinstance(event, yaml.ScalarEvent):
-            node = Node(event.value, place, plain=event.implicit[0] and event.style not in {"'", '"', "|", ">"})
+            node = Node(event.value, place, plain=event.implicit[0] or event.tag in BARE_TAGS)
         elif isinstance(event, yaml.SequenceStartEvent):
             node = self._list(place, path, depth)
         else:
@@ -126,10 +127,12 @@ class _Composer:
 
     def _aliased(self, anchor: str, place: Place) -> Node:
         if anchor not in self._anchors:
-            raise UnreadableError(place, f"no anchor &{anchor} stands before this alias; type the value itself")
+            raise UnreadableError(place, f"no anchor {quoted(anchor)} stands before this alias; type the value itself")
         node = self._anchors[anchor]
         if node is None:
-            raise UnreadableError(place, f"the alias *{anchor} stands inside its own anchor; type the value itself")
+            raise UnreadableError(
+                place, f"the alias {quoted(anchor)} stands inside its own anchor; type the value itself"
+            )
         return replace(node, place=place)
 
     def _list(self, place: Place, path: str, depth: int) -> Node:
@@ -203,17 +206,31 @@ def _unopened(path: str, error: OSError) -> str:
     return f"cannot be read ({error.strerror}); type a path that you may read"
 
 
-def _syntax(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
-    """libyaml's complaint in the words of someone who edits a spec."""
-    problem = error.problem or "not YAML"
-    lines = text.split("\n")
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    if line[: len(line) - len(line.lstrip())].count("\t"):
-        return "a tab indents this line; type spaces"
-    if "mapping values are not allowed" in problem:
-        return 'a second ": " stands in this line; type the value in quotes'
-    if "cannot start any token" in problem:
-        return f"{problem}; type the value in quotes"
-    if "could not find expected ':'" in problem:
-        return "this line is no key: value; type a colon and a space after the key"
-    return f"{problem}; type valid YAML here"
+BEGUN = {  # told at the place where what is wrong begins
+    "',' or ']'": "this list is not closed; type ] at its end",
+    "',' or '}'": "this mapping is not closed; type } at its end",
+    "unexpected end of stream": "this quote is not closed; type the closing quote",
+    "expected ':'": "this line is no key: value; type a colon and a space after the key",
+}
+MISPLACED = {
+    "mapping values are not allowed": 'a second ": " stands in this line; type the value in quotes',
+    "cannot start any token": "a value cannot begin with this character; type the value in quotes",
+    "expected key": "no key stands where one must; type key: value, as far indented as its neighbours",
+    "expected <block end>": "no key stands where one must; type key: value, as far indented as its neighbours",
+    "incompatible YAML document": "a version of YAML that is not read here; type no %YAML line",
+}
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[Any, str]:
+    """The parser's complaint in the words of someone who edits a spec, and the mark of where it is."""
+    problem, mark = error.problem or "not YAML", error.problem_mark or error.context_mark
+    for sign, message in BEGUN.items():
+        if sign in problem:
+            return error.context_mark or mark, message
+    line = dict(enumerate(text.split("\n"))).get(mark.line, "") if mark else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return mark, "a tab indents this line; type spaces"
+    for sign, message in MISPLACED.items():
+        if sign in problem:
+            return mark, message
+    return mark, f"{problem}; type valid YAML here"

@@ -1,0 +1,104 @@
+"""Where a spec's text comes from: files, folders, standard input; and text that is made to do harm."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from planner.errors import SpecError
+from planner.spec import load_spec, parse_spec
+from planner.spec.source import START
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINIMAL = "name: a\nmodel: {repo: org/m}\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"name: \xff\n", ":1:7: file: the byte 0xFF is not UTF-8; save the file as UTF-8"),
+        ("name: a\nregion: \xe9".encode("latin-1"), ":2:9: file: the byte 0xE9 is not UTF-8; save the file as UTF-8"),
+        ("é\nname: ".encode() + b"\xff", ":2:7: file: the byte 0xFF is not UTF-8; save the file as UTF-8"),
+        ("\ufeffname: a".encode("utf-16-le"), ":1:1: file: this is UTF-16 or UTF-32; save the file as UTF-8"),
+        ("\ufeffname: a".encode("utf-16-be"), ":1:1: file: this is UTF-16 or UTF-32; save the file as UTF-8"),
+        (b"\0" * 100, ":1:1: file: the character U+0000 cannot stand in YAML; type it without"),
+        (b"#" * (1 << 20) + b"\n", f":1:1: file: larger than 1 MiB; a spec is a few lines of YAML, type {START}"),
+    ],
+)
+def test_bytes_that_are_no_spec(data: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_bytes(data)
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(path))
+    assert caught.value.problems == [f"{path}{problem}"]
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "llama.yaml").write_text(MINIMAL)
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(tmp_path / "lama.yaml"))
+    assert str(caught.value) == f"{tmp_path}/lama.yaml: no such file; did you mean {tmp_path}/llama.yaml?"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere/x.yaml", "no such file; type the path of a spec, or run: gpuplan init"),
+        (".", "is a folder; type the path of a spec in it"),
+    ],
+)
+def test_a_path_that_cannot_be_read(name: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(tmp_path / name))
+    assert str(caught.value) == f"{tmp_path / name}: {words}"
+
+
+def test_a_minus_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MINIMAL.encode())))
+    assert load_spec("-").name == "a"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"name: A\n")))
+    with pytest.raises(SpecError, match=r"^stdin:1:1: model: missing"):
+        load_spec("-")
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=[MINIMAL])
+    writer.start()
+    assert load_spec(str(pipe)).name == "a"
+    writer.join()
+
+
+HOSTILE = {
+    "lists in lists": "[" * 400_000,
+    "mappings in mappings": "{a: " * 200_000,
+    "dashes in dashes": "- " * 400_000,
+    "aliases of aliases": "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 30)),
+    "merges of merges": "a0: &a0 {k: 1}\n"
+    + "".join(f"a{i}: &a{i} {{<<: [{','.join([f'*a{i - 1}'] * 10)}], k{i}: 1}}\n" for i in range(1, 30)),
+    "many keys": "".join(f"k{i}: 1\n" for i in range(60_000)),
+    "a long key": "k" * 900_000 + ": 1\n",
+    "a long number": MINIMAL + "engine: {max_model_len: " + "9" * 900_000 + "}\n",
+    "a long line of quotes": MINIMAL + "region: " + '"' * 500_000,
+    "digits and colons": MINIMAL + "region: " + "1:" * 300_000 + "x\n",
+    "half a surrogate pair": 'name: "\\ud800"\n',
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_text_is_refused_quickly_and_shortly(text: str) -> None:
+    begin = time.perf_counter()
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, "s.yaml")
+    assert time.perf_counter() - begin < 20
+    assert max(map(len, caught.value.problems)) < 400
