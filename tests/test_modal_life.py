@@ -168,14 +168,19 @@ def test_a_second_deploy_is_refused_while_one_runs(spec: Path, world: World) -> 
 
 
 def test_a_dead_deploys_lock_runs_out(spec: Path, world: World) -> None:
-    from planner.targets import modal, modal_sdk
+    from planner.targets import modal, modal_sdk, modal_store
 
-    modal_sdk.within(
-        5, "test", modal_sdk.take_lock("deploy/llama", json.dumps({"who": "x", "since": 0, "until": 1}), None)
-    )
+    dead = json.dumps({"who": "x", "since": 0, "until": 1})
+    assert modal_sdk.within(5, "test", modal_store.take_lock("llama", dead, None)) is None
     with modal.lock("llama", None, 60):
         assert len(world.dict_entries) == 1
     assert world.dict_entries == {}
+
+
+def test_records_outlive_the_week_that_a_dict_keeps_them(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    world.dict_entries.clear()
+    assert gpuplan("diff", spec, "--exit-code").code == 0
 
 
 def test_logs_of_nothing(spec: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from planner.deployment.access import API_KEY, PROXY_KEY, PROXY_SECRET
 from planner.deployment.running import Progress, Recorded, Running, Survey
 from planner.errors import LaunchError
-from planner.targets import modal_log, modal_sdk
+from planner.targets import modal_log, modal_sdk, modal_store
 from planner.targets.modal_command import modal_json, modal_lines
 from planner.verify import Proof
 
@@ -43,7 +43,7 @@ def survey(release: Release, timeout_s: float = ANSWER_S) -> Survey:
     async def look() -> list[Any]:
         return await asyncio.gather(
             modal_sdk.look_up(release.name, environment),
-            modal_sdk.snapshot_present(release),
+            modal_store.snapshot_present(release),
             *(modal_sdk.secret_problem(name, key, environment) for name, key in _secrets(release)),
             return_exceptions=True,
         )
@@ -70,10 +70,10 @@ def glance(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> R
 @contextmanager
 def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:
     """A key in a Modal Dict: put only where none is; it runs out, in case its holder was killed."""
-    key, now = f"deploy/{name}", time.time()
+    now = time.time()
     holder = json.dumps({"who": _who(), "since": now, "until": now + lease_s})
     for _ in range(2):
-        held = modal_sdk.within(ANSWER_S, "taking the deploy lock", modal_sdk.take_lock(key, holder, environment))
+        held = modal_sdk.within(ANSWER_S, "taking the deploy lock", modal_store.take_lock(name, holder, environment))
         if held is None:
             break
         other = _holder(held)
@@ -83,12 +83,12 @@ def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool
                 f"{name}: {other['who']} is deploying it since {since} UTC. Nothing was changed. "
                 "Wait until that ends, or pass --break-lock if it is dead."
             )
-        modal_sdk.within(ANSWER_S, "dropping an old lock", modal_sdk.drop_lock(key, environment))
+        modal_sdk.within(ANSWER_S, "dropping an old lock", modal_store.drop_lock(name, environment))
     try:
         yield
     finally:
         with suppress(LaunchError):  # it runs out by itself; what happened before matters more
-            modal_sdk.within(ANSWER_S, "dropping the lock", modal_sdk.drop_lock(key, environment))
+            modal_sdk.within(ANSWER_S, "dropping the lock", modal_store.drop_lock(name, environment))
 
 
 def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
@@ -131,13 +131,13 @@ def root(release: Release) -> str:
 
 def remember(running: Running, release: Release, *, proven: bool) -> None:
     """Write the record beside the weights."""
-    modal_sdk.within(ANSWER_S, "recording the deployment", modal_sdk.write_record(running, release, proven=proven))
+    modal_sdk.within(ANSWER_S, "recording the deployment", modal_store.write_record(running, release, proven=proven))
 
 
 def recorded(name: str, environment: str | None) -> dict[int, Recorded]:
     """What was recorded of the app's versions."""
-    records = modal_sdk.within(ANSWER_S, "reading the records", modal_sdk.read_records(name, environment))
-    return modal_sdk.recorded_versions(records)
+    records = modal_sdk.within(ANSWER_S, "reading the records", modal_store.read_records(name, environment))
+    return modal_store.recorded_versions(records)
 
 
 def log_lines(name: str, environment: str | None, *, follow: bool) -> Iterator[str]:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 from dataclasses import replace
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from planner.deployment.running import Recorded, Running
+from planner.deployment.running import Running
 from planner.errors import LaunchError
-from planner.release import Release, read_release, release_values
+from planner.targets.modal_store import read_records, recorded_versions
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 T = TypeVar("T")
 SERVER = "Engine"  # the class in the rendered app
-WEIGHTS_VOLUME = "gpuplan-weights"
-LOCKS = "gpuplan-locks"
 CONNECT_TIMEOUT_S = 5.0
-KEPT_VERSIONS = 50
 TO_LOG_IN = "Log in with `modal setup`, or set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET."
 
 
@@ -132,67 +127,6 @@ async def rescale(
     return int(settings.min_containers or 0), int(settings.max_containers or 0), int(settings.scaledown_window or 0)
 
 
-def recorded_versions(records: dict[str, Any]) -> dict[int, Recorded]:
-    """The records of this generator's own kind, by version."""
-    found = {}
-    for version, record in records.items():
-        try:
-            found[int(version)] = Recorded(int(version), read_release(record["release"]), bool(record["proven"]))
-        except (KeyError, TypeError, ValueError):
-            continue  # recorded by another version of gpuplan
-    return found
-
-
-def _weights(environment: str | None, *, create: bool = False) -> Any:
-    import modal
-
-    return modal.Volume.from_name(WEIGHTS_VOLUME, environment_name=environment, create_if_missing=create)
-
-
-async def read_file(path: str, environment: str | None) -> bytes | None:
-    """A file of the weights Volume, None where it is not there."""
-    import modal
-
-    try:
-        pieces = [piece async for piece in _weights(environment).read_file.aio(path)]
-    except (FileNotFoundError, modal.exception.NotFoundError, modal.exception.UnimplementedError):
-        return None
-    return b"".join(pieces)
-
-
-async def read_records(name: str, environment: str | None) -> dict[str, Any]:
-    """Version -> recorded values; empty where nothing was recorded."""
-    text = await read_file(f"deployments/{name}.json", environment)
-    try:
-        records = json.loads(text or b"{}")
-    except ValueError:
-        return {}
-    return records if isinstance(records, dict) else {}
-
-
-async def write_record(running: Running, release: Release, *, proven: bool) -> None:
-    """Add this version's release to the app's records."""
-    records = await read_records(running.name, running.environment)
-    records[str(running.version)] = {"release": release_values(release), "proven": proven}
-    newest = sorted(records, key=int)[-KEPT_VERSIONS:]
-    text = json.dumps({version: records[version] for version in newest})
-    volume = _weights(running.environment, create=True)
-    async with volume.batch_upload.aio(force=True) as batch:
-        batch.put_file(BytesIO(text.encode()), f"deployments/{running.name}.json")
-
-
-async def snapshot_present(release: Release) -> bool:
-    """Whether a checked snapshot of the planned commit is in the Volume."""
-    if release.revision is None:
-        return False
-    text = await read_file(f"{release.repo}@{release.revision}/gpuplan-snapshot.json", release.environment)
-    try:
-        record = json.loads(text or b"{}")
-    except ValueError:
-        return False
-    return bool(record.get("repo") == release.repo and record.get("revision") == release.revision)
-
-
 async def secret_problem(name: str, key: str, environment: str | None) -> str | None:
     """What is wrong with a secret, or None."""
     import modal
@@ -211,26 +145,3 @@ async def stop_app(provider_id: str) -> None:
     import modal
 
     await (await modal.App.lookup.aio(provider_id)).stop.aio()
-
-
-def take_lock(key: str, holder: str, environment: str | None) -> Coroutine[Any, Any, str | None]:
-    """Write our name under the key if no one's is there; who holds it otherwise."""
-
-    async def take() -> str | None:
-        locks = _locks(environment)
-        if await locks.put.aio(key, holder, skip_if_exists=True):
-            return None
-        return str(await locks.get.aio(key, ""))
-
-    return take()
-
-
-async def drop_lock(key: str, environment: str | None) -> None:
-    """Take whatever stands under the key away."""
-    await _locks(environment).pop.aio(key, None)
-
-
-def _locks(environment: str | None) -> Any:
-    import modal
-
-    return modal.Dict.from_name(LOCKS, environment_name=environment, create_if_missing=True)

@@ -50,5 +50,6 @@ ANSWERS: dict[str, Callable[..., Any]] = {
     "SecretList": storage_answers.secret_list,
     "VolumeGetFile2": storage_answers.volume_get_file,
     "VolumeGetOrCreate": storage_answers.volume,
+    "VolumeListFiles": storage_answers.volume_list_files,
     "VolumePutFiles": storage_answers.volume_put_files,
 }

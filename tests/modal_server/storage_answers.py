@@ -86,7 +86,27 @@ def secret_list(world: World, _request: Any) -> Any:
     return api_pb2.SecretListResponse(items=items, environment_name="main")
 
 
+async def volume_list_files(world: World, request: Any) -> Any:
+    """One file, or what lies in a folder."""
+    root = world.root / "volumes" / request.volume_id
+    path = root / request.path.lstrip("/")
+    if not path.exists():
+        raise GRPCError(Status.NOT_FOUND, f"{request.path}: no such file or folder")
+    paths = [path] if path.is_file() else sorted(path.rglob("*") if request.recursive else path.iterdir())
+    entries = [
+        api_pb2.FileEntry(
+            path=str(one.relative_to(root)),
+            type=api_pb2.FileEntry.FILE if one.is_file() else api_pb2.FileEntry.DIRECTORY,
+            size=one.stat().st_size,
+        )
+        for one in paths
+    ]
+    yield api_pb2.VolumeListFilesResponse(entries=entries)
+
+
 def dict_get_or_create(world: World, request: Any) -> Any:
+    if request.deployment_name not in world.dicts and request.object_creation_type not in CREATES:
+        raise GRPCError(Status.NOT_FOUND, f"Dict '{request.deployment_name}' not found in environment 'main'")
     dict_id = world.dicts.setdefault(request.deployment_name, world.new_id("di"))
     metadata = api_pb2.DictMetadata(name=request.deployment_name)
     return api_pb2.DictGetOrCreateResponse(dict_id=dict_id, metadata=metadata)
