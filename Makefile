@@ -12,6 +12,7 @@ install: $(BIN)/gpuplan
 $(BIN)/gpuplan: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q planner
 	@touch $@
 
 .venv/.dev: pyproject.toml $(BIN)/gpuplan

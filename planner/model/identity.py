@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Source = Literal["hub", "path", "catalogue"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What was read about one checkpoint, before it is understood: config.json and what stands beside it."""
 
@@ -24,3 +24,7 @@ class Checkpoint:
     checkpoint_bytes: int | None = None  # bytes of the tensors; None when only config.json is known
     gated: bool = False
     warnings: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        # config.json is a mapping and has no hash; what names the checkpoint is enough to find its facts again
+        return hash((self.repo, self.source, self.revision))
