@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.command import gpuplan
+from tests.command import Done, gpuplan
 from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
 from tests.releases import LLAMA_7B, LLAMA_70B, put_snapshot
 
@@ -144,6 +144,21 @@ def test_every_problem_of_the_account_is_told_at_once(spec: Path, world: World) 
     assert "Modal has no secret huggingface-secret" in done.err
     assert "vllm-api-key lacks VLLM_API_KEY" in done.err
     assert "Nothing was launched." in done.err
+    assert world.of_rpc("AppCreate") == []
+
+
+def test_doctor_finds_the_same_before_anything_is_launched(spec: Path, world: World) -> None:
+    def of_deploy(done: Done) -> list[tuple[str, str]]:
+        rows = json.loads(done.out)
+        return [(row["state"], row["found"]) for row in rows if row["thing"] == "deploy llama"]
+
+    fine = gpuplan("doctor", spec, "--json")
+    assert fine.code == 0
+    assert of_deploy(fine) == [("ok", "nothing stands in the way on modal; the weights are in place")]
+    world.secrets.clear()
+    bad = gpuplan("doctor", spec, "--json")
+    assert bad.code == 7
+    assert [state for state, _ in of_deploy(bad)] == ["broken", "broken"]
     assert world.of_rpc("AppCreate") == []
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.options import CATALOG, JSON
+from planner.cli.options import CATALOG, JSON, OFFLINE
+from planner.errors import EXIT_LAUNCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,21 +27,49 @@ THING_COLUMNS = 20
 
 
 @click.command()
+@click.argument("spec_or_plan", required=False)
 @CATALOG
+@OFFLINE
 @JSON
-def doctor(catalog_file: Path | None, as_json: bool) -> None:
+def doctor(spec_or_plan: str | None, catalog_file: Path | None, offline: bool, as_json: bool) -> None:
     """Show what this machine and its accounts have, and what is missing for what.
+
+    With SPEC_OR_PLAN also everything that would stand in the way of deploying it; exit 7 if something does.
 
     \b
     gpuplan doctor
+    gpuplan doctor specs/70b.yaml
     """
     from planner.cli.paint import paint
 
     findings = list(examine(catalog_file))
+    blocking = list(examine_deploy(spec_or_plan, catalog_file, offline)) if spec_or_plan else []
+    findings += blocking
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
     else:
         paint(line for finding in findings for line in _lines(finding))
+    if any(finding.state == "broken" for finding in blocking):
+        sys.exit(EXIT_LAUNCH)
+
+
+def examine_deploy(source: str, catalog_file: Path | None, offline: bool) -> Iterator[Finding]:
+    """What `deploy` looks at before it launches: the account, secrets, weights, a saved plan that is still true."""
+    from planner.cli.launching import decide, open_target
+    from planner.cli.machine import Finding
+    from planner.deployment.preflight import preflight
+
+    decided = decide(source, catalog_file=catalog_file, offline=offline)
+    release = decided.release
+    thing = f"deploy {release.name}"
+    survey = preflight(decided.planned.plan, release, open_target(release.target).survey(release))
+    for problem in survey.problems:
+        yield Finding(thing, "broken", problem)
+    for warning in (*survey.warnings, *decided.stale):
+        yield Finding(thing, "missing", warning)
+    if not survey.problems:
+        weights = "are in place" if survey.weights_present else "will be fetched first"
+        yield Finding(thing, "ok", f"nothing stands in the way on {release.target}; the weights {weights}")
 
 
 def examine(catalog_file: Path | None) -> Iterator[Finding]:
