@@ -55,7 +55,7 @@ class Rank:
             engine.quantization,
             engine.flashinfer,
             engine.language_model_only,
-            engine.max_num_batched_tokens if facts.index_topk else 0,
+            engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
             tp,
             self.ep_size,
         )
@@ -97,7 +97,15 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     )
     buffers = sum(_parameter_bytes(rank, module) for module in shared.values())
     indices = rounded(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
-    return layers + outside + buffers + indices
+    return layers + outside + buffers + indices + _deepstack_bytes(rank)
+
+
+def _deepstack_bytes(rank: Rank) -> int:
+    """models/qwen3_vl.py deepstack_input_embeds: [max_num_batched_tokens, hidden_size] per level."""
+    if rank.engine.language_model_only:
+        return 0
+    rows = rank.engine.max_num_batched_tokens * rank.facts.hidden_size
+    return rank.facts.deepstack_levels * rounded(rows * ITEMSIZE_BYTES[rank.dtype])
 
 
 def _layer_groups(

@@ -79,6 +79,7 @@ class Experts:
     bias: bool = False
     quantizable: bool = True
     mapped: bool = True  # under expert parallelism the engine keeps an expert map (int32) on the GPU
+    least_rows: int = 1  # a rank's slice of the width is padded up to so many rows, from 0.33.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,7 @@ class ModelFacts:
     quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
     needs_trust_remote_code: bool = False
     engine_removed_in: str | None = None
+    engine_added_in: str | None = None  # None: the oldest documented version has the class
     notes: tuple[str, ...] = ()
     default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len
     layers_prefix: str = "model.layers"  # the engine's name of the layer list; layer i is f"{layers_prefix}.{i}"
@@ -219,6 +221,7 @@ class ModelFacts:
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
+    deepstack_levels: int = 0  # vision features added to early layers: one buffer of hidden states per level
     tables_everywhere: bool = False  # the class builds embedding, final norm and head on every pipeline stage
     embedding_everywhere: bool = False  # the class builds the embedding alone on every pipeline stage
     head_replicated: bool = False  # the lm_head is built whole on every rank

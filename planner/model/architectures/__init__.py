@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import UnknownArchitectureError
-from planner.model.architectures import delta_nets, dense, mla, moe, nemotron
+from planner.model.architectures import delta_nets, dense, kimi_linear, mla, moe, nemotron, vision
 from planner.model.architectures.reading import text_config
 from planner.model.context import default_max_model_len, derived_max_model_len
 
@@ -28,6 +28,7 @@ ARCHITECTURES: dict[str, Family] = {
     "ExaoneForCausalLM": dense.exaone,
     "Gemma2ForCausalLM": dense.gemma2,
     "Gemma3ForCausalLM": dense.gemma3,
+    "Gemma3ForConditionalGeneration": vision.gemma3,
     "GemmaForCausalLM": dense.gemma,
     "Glm4ForCausalLM": dense.glm4,
     "Glm4MoeForCausalLM": moe.glm4_moe,
@@ -36,6 +37,8 @@ ARCHITECTURES: dict[str, Family] = {
     "GraniteForCausalLM": dense.llama,
     "InternLM2ForCausalLM": dense.internlm2,
     "InternLM3ForCausalLM": dense.llama,
+    "KimiK3ForConditionalGeneration": kimi_linear.kimi_k3,
+    "KimiLinearForCausalLM": kimi_linear.kimi_linear,
     "LlamaForCausalLM": dense.llama,
     "MPTForCausalLM": dense.mpt,
     "MiMoForCausalLM": dense.qwen2,
@@ -52,9 +55,13 @@ ARCHITECTURES: dict[str, Family] = {
     "PhiMoEForCausalLM": moe.phimoe,
     "Qwen2ForCausalLM": dense.qwen2,
     "Qwen2MoeForCausalLM": moe.qwen2_moe,
+    "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
+    "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen3ForCausalLM": dense.qwen3,
     "Qwen3MoeForCausalLM": moe.qwen3_moe,
     "Qwen3NextForCausalLM": delta_nets.qwen3_next,
+    "Qwen3VLForConditionalGeneration": vision.qwen3_vl,
+    "Qwen3VLMoeForConditionalGeneration": vision.qwen3_vl_moe,
     "Qwen3_5ForCausalLM": delta_nets.qwen3_5,
     "Qwen3_5ForConditionalGeneration": delta_nets.qwen3_5,
     "Qwen3_5MoeForCausalLM": delta_nets.qwen3_5,

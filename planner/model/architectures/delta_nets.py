@@ -22,6 +22,8 @@ from planner.model.architectures.blocks import (
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR, rope_cache, rope_parameters
 from planner.model.architectures.states import DeltaHeads, delta_cache, gated_delta_net
+from planner.model.architectures.towers import qwen3_vl_tower
+from planner.model.architectures.vision import QWEN_PREFIXES, with_tower
 from planner.model.facts import Layer
 
 if TYPE_CHECKING:
@@ -33,10 +35,6 @@ FULL_ATTENTION_INTERVAL = 4  # transformers' Qwen3NextConfig and Qwen3_5TextConf
 # The checkpoint's parts of the fused projections. Qwen3-Next ships them fused, Qwen3.5 apart.
 NEXT_NAMES = (("in_proj_qkvz",) * 4, ("in_proj_ba",) * 2)
 QWEN3_5_NAMES = (("in_proj_qkv",) * 3 + ("in_proj_z",), ("in_proj_b", "in_proj_a"))
-
-
-# The engine's names of a vision-language checkpoint's parts (Qwen3VLForConditionalGeneration.hf_to_vllm_mapper).
-VISION_PREFIXES = (("model.visual.", "visual."), ("model.language_model.", "language_model.model."))
 
 
 def qwen3_next(config: Config) -> ModelFacts:
@@ -51,10 +49,11 @@ def qwen3_5(config: Config) -> ModelFacts:
     """Qwen3.5 and 3.6, text alone or with images, dense or with experts."""
     text = text_config(config)
     count = optional(text, "num_experts", default=0)
-    flags = {"embedding_everywhere": True, "max_experts_tp": count or None}
-    if "vision_config" in config:
-        flags |= {"layers_prefix": "language_model.model.layers", "name_prefixes": VISION_PREFIXES}
-    return assemble(config, qwen3_5_layers(text, sparse=count > 0), Body(num_experts=count, flags=flags))
+    body = Body(num_experts=count, flags={"embedding_everywhere": True, "max_experts_tp": count or None})
+    facts = assemble(config, qwen3_5_layers(text, sparse=count > 0), body)
+    if "vision_config" not in config:
+        return facts
+    return with_tower(facts, qwen3_vl_tower(config), *QWEN_PREFIXES)
 
 
 def qwen3_next_layers(text: Config) -> tuple[Layer, ...]:

@@ -1,0 +1,80 @@
+"""Vision-language models: the text layers of a known family beside a tower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planner.model.architectures import dense, moe
+from planner.model.architectures.reading import text_config
+from planner.model.architectures.towers import gemma3_tower, qwen2_5_vl_tower, qwen2_vl_tower, qwen3_vl_tower
+
+if TYPE_CHECKING:
+    from planner.model.architectures.blocks import Modules
+    from planner.model.architectures.reading import Config
+    from planner.model.facts import ModelFacts
+
+LANGUAGE_PREFIX = "language_model.model.layers"
+# transformers' Gemma3TextConfig, where a checkpoint's text_config leaves the key out
+GEMMA3_TEXT = {
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "vocab_size": 262_208,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 1_000_000.0,
+    "model_type": "gemma3_text",
+}
+
+
+def with_tower(facts: ModelFacts, tower: Modules, *prefixes: tuple[str, str]) -> ModelFacts:
+    """The text model under vLLM's names for it, and what stands beside it."""
+    return replace(facts, tower=tower, is_multimodal=True, layers_prefix=LANGUAGE_PREFIX, name_prefixes=prefixes)
+
+
+def qwen2_vl(config: Config) -> ModelFacts:
+    """Qwen2 with three-dimensional positions."""
+    return with_tower(dense.qwen2(config), qwen2_vl_tower(config), *QWEN_PREFIXES)
+
+
+def qwen2_5_vl(config: Config) -> ModelFacts:
+    """The same text; a tower with windows."""
+    return with_tower(dense.qwen2(config), qwen2_5_vl_tower(config), *QWEN_PREFIXES)
+
+
+def qwen3_vl(config: Config) -> ModelFacts:
+    """Qwen3 text; features of several depths of the tower join its first layers."""
+    return with_deepstack(
+        config, with_tower(dense.qwen3(without_mrope(config)), qwen3_vl_tower(config), *QWEN_PREFIXES)
+    )
+
+
+def qwen3_vl_moe(config: Config) -> ModelFacts:
+    """Qwen3 text with experts."""
+    return with_deepstack(
+        config, with_tower(moe.qwen3_moe(without_mrope(config)), qwen3_vl_tower(config), *QWEN_PREFIXES)
+    )
+
+
+def without_mrope(config: Config) -> Config:
+    """Qwen3-VL's rope cache has one row per position (qwen3_vl.py mrope_positions_factor), not Qwen2-VL's four."""
+    text = dict(config["text_config"])
+    for key in ("rope_scaling", "rope_parameters"):
+        if isinstance(text.get(key), dict):
+            text[key] = {name: value for name, value in text[key].items() if name != "mrope_section"}
+    return {**config, "text_config": text}
+
+
+def with_deepstack(config: Config, facts: ModelFacts) -> ModelFacts:
+    """One buffer of hidden states for each depth whose features join the text."""
+    return replace(facts, deepstack_levels=len(config["vision_config"].get("deepstack_visual_indexes") or ()))
+
+
+def gemma3(config: Config) -> ModelFacts:
+    """Gemma 3 text; what its text_config leaves out is transformers' default, never zero."""
+    full = {**config, "text_config": {**GEMMA3_TEXT, **config["text_config"]}}
+    facts = with_tower(dense.gemma3(full), gemma3_tower(full), ("model.language_model.", "language_model.model."))
+    return replace(facts, model_type=str(text_config(full)["model_type"]), mm_prefix=True)
+
+
+QWEN_PREFIXES = (("model.language_model.", "language_model.model."), ("model.visual.", "visual."))
