@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from planner.candidates import Candidate
     from planner.engine import EngineConfig
-    from planner.model.facts import Module, ModelFacts
+    from planner.model.facts import ModelFacts, Module
 
 
 def check_attention_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001 - one signature for all checks
@@ -77,6 +77,12 @@ def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: Engine
     if facts.engine_removed_in and engine.rules >= _version(facts.engine_removed_in):
         return Refusal(
             "engine_support", f"vLLM {version} has removed {facts.architecture} (in {facts.engine_removed_in})."
+        )
+    if facts.engine_added_in and engine.version < _version(facts.engine_added_in):
+        return Refusal(
+            "engine_support",
+            f"Model architectures ['{facts.architecture}'] are not supported for now: vLLM {version} does not have the "
+            f'class. Type engine.version: "{facts.engine_added_in}" or later.',
         )
     if facts.needs_trust_remote_code and not engine.trust_remote_code:
         return Refusal(

@@ -9,12 +9,13 @@ block layer), and Humming, which 0.33.0 prefers to Marlin on Hopper where it is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.memory.formats.float4 import float4_linear, mxfp4_experts, nvfp4_experts
 from planner.memory.formats.float8 import float8_experts, float8_linear
 from planner.memory.formats.integer import int8_experts, int8_linear, packed_experts, packed_linear
-from planner.memory.formats.place import HOPPER, place_of
+from planner.memory.formats.place import HOPPER, V0_33, place_of
 from planner.memory.formats.shard import LinearShard, expert_shard, linear_shard
 from planner.memory.formats.unquantized import unquantized_experts, unquantized_linear
 from planner.model.facts import ITEMSIZE_BYTES
@@ -69,9 +70,15 @@ def expert_tensors(
     experts: Experts, scheme: Scheme | None, dtype: str, gpu: Gpu, engine: EngineConfig, tp: int, ep_size: int
 ) -> tuple[int, ...]:
     """Storages of one layer's routed experts on rank 0. ``ep_size``: ranks that share the experts, 1 without."""
-    shard = expert_shard(experts, tp, ep_size)
     place = place_of(gpu, engine, dtype)
+    shard = expert_shard(_with_least_rows(experts, place, tp, ep_size), tp, ep_size)
     return unquantized_experts(shard, place) if scheme is None else _quantized_experts(shard, scheme, place)
+
+
+def _with_least_rows(experts: Experts, place: Place, tp: int, ep_size: int) -> Experts:
+    if place.rules < V0_33 or ep_size > 1 or tp == 1 or experts.intermediate_size // tp >= experts.least_rows:
+        return experts
+    return replace(experts, intermediate_size=experts.least_rows * tp)
 
 
 def _quantized_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:

@@ -72,6 +72,8 @@ def quant_method(config: Mapping[str, Any], model_type: str = "") -> str:
     method = str(config.get("quant_method") or "").lower().replace("compressed_tensors", "compressed-tensors")
     if method == "fp8" and model_type.startswith("deepseek_v4"):
         return "deepseek_v4_fp8"
+    if model_type == "kimi_k3" and config.get("format") == "mxfp4-pack-quantized":
+        return "mxfp4"  # models/config.py KimiK3ForConditionalGenerationConfig
     producer = (config.get("producer") or {}).get("name")
     if method.startswith("modelopt") or producer == "modelopt" or "quantization" in config:
         return "modelopt"
