@@ -37,11 +37,12 @@ SLOW_IMPORTS = (  # done once, before the forks
     "vllm.v1.worker.gpu.model_runner",
     "vllm.model_executor.models.llama",
 )
-WARM_UP = {"requests": 4, "input_tokens": 16, "output_tokens": 4}
+WARM_UP_TOKENS = 8
 
 
 def main(jobs_file: str, out: str) -> None:
     """Run the jobs one after another."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the engine ends with us
     folder, jobs = Path(out), json.loads(Path(jobs_file).read_text())
     folder.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(HERE))  # for --worker-cls, here and in the engine's own processes
@@ -69,6 +70,7 @@ def run_apart(job: dict[str, Any], folder: Path) -> str:
     child = os.fork()
     if child == 0:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(target, 1)
         os.dup2(target, 2)
@@ -82,11 +84,15 @@ def run_apart(job: dict[str, Any], folder: Path) -> str:
             record("error", words=f"{type(error).__name__}: {error}"[:1000])
         sys.stdout.flush()
         os._exit(code)
-    status = wait(child, job.get("timeout_s", 600))
-    with suppress(OSError):
-        os.killpg(child, signal.SIGKILL)  # workers that outlived their engine
+    status = None
+    try:
+        status = wait(child, job.get("timeout_s", 600))
+    finally:
+        with suppress(OSError):
+            os.killpg(child, signal.SIGKILL)  # it, or workers that outlived their engine
+        if status is None:
+            os.waitpid(child, 0)
     if status is None:
-        os.waitpid(child, 0)
         return "timeout"
     return "done" if status == 0 else "failed"
 
@@ -136,9 +142,8 @@ def run(job: dict[str, Any], folder: Path) -> None:
         gpu_memory_utilization=settings.cache_config.gpu_memory_utilization,
         enforce_eager=bool(settings.model_config.enforce_eager),
     )
-    if job.get("loads"):
-        drive(engine, WARM_UP)
     for load in job.get("loads", []):
+        drive(engine, {**load, "output_tokens": min(load["output_tokens"], WARM_UP_TOKENS)})  # compiles late kernels
         for _ in range(load.get("runs", 1)):
             record("load", load={**load, "prompts": None}, **drive(engine, load))
     record("end")
