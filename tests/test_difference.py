@@ -42,6 +42,12 @@ def test_one_change_is_one_line(field: str, value: Any, expected: tuple[str, ...
     assert changes(replace(LLAMA_70B, **{field: value})) == [expected]
 
 
+def test_a_commit_that_is_not_known_yet_is_not_compared() -> None:
+    unpinned = replace(LLAMA_70B, revision=None)
+    assert changes(unpinned) == []
+    assert ("-", "model.revision", LLAMA_70B.revision, "None") in changes(replace(unpinned, asked_revision="v2"))
+
+
 @pytest.mark.parametrize("field", ["usd_per_hour", "prices_as_of", "spec_path", "spec_sha256"])
 def test_prices_and_papers_are_no_change(field: str) -> None:
     assert changes(replace(LLAMA_70B, **{field: "3"})) == []

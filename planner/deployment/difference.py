@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,8 @@ class Difference:
 
 def make_difference(before: Release | None, after: Release, *, first: bool) -> Difference:
     """Compare two releases; ``before`` is None where nothing runs, or where what runs was not recorded."""
+    if before and after.revision is None and _is_same_reference(before, after):
+        after = replace(after, revision=before.revision)  # which commit it is now is only known at the download
     old, new = _fields(before), _fields(after)
     changes = [
         _change(field, old.get(field), new.get(field))
@@ -79,6 +81,10 @@ def make_difference(before: Release | None, after: Release, *, first: bool) -> D
         usd_per_hour_after=Decimal(after.usd_per_hour),
         first=first,
     )
+
+
+def _is_same_reference(before: Release, after: Release) -> bool:
+    return (before.repo, before.asked_revision) == (after.repo, after.asked_revision)
 
 
 def _fields(release: Release | None) -> dict[str, str]:

@@ -137,7 +137,7 @@ class Containers:
     def _env(self, function: Function) -> dict[str, str]:
         secrets: dict[str, str] = {}
         for secret_id in function.secret_ids:
-            secrets |= self.world.secrets.get(secret_id.removeprefix("st-"), {})
+            secrets |= self.world.secret(secret_id.removeprefix("st-")) or {}
         return {
             "PATH": f"{INSIDE / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(INSIDE),

@@ -70,9 +70,10 @@ def volume_put_files(world: World, request: Any) -> Any:
 def secret(world: World, request: Any) -> Any:
     name = request.deployment_name
     if name:
-        if name not in world.secrets:
+        held = world.secret(name)
+        if held is None:
             raise GRPCError(Status.NOT_FOUND, f"Secret '{name}' not found in environment 'main'")
-        missing = [key for key in request.required_keys if key not in world.secrets[name]]
+        missing = [key for key in request.required_keys if key not in held]
         if missing:
             raise GRPCError(Status.FAILED_PRECONDITION, f"Secret '{name}' is missing key(s): {', '.join(missing)}")
     return api_pb2.SecretGetOrCreateResponse(secret_id=f"st-{name or 'unnamed'}")

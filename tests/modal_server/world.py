@@ -88,6 +88,7 @@ class World:
 
     root: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="modal-server-")))
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)  # name -> keys and values
+    any_secret: dict[str, str] = field(default_factory=dict)  # what a secret of any other name holds; empty: none is
     proxy_token: tuple[str, str] = ("wk-test", "ws-test")
     container_env: dict[str, str] = field(default_factory=dict)
     stale_code: bool = False  # containers run the first code that their app ever had
@@ -133,6 +134,10 @@ class World:
         """The app that is deployed under this name."""
         named = [app for app in self.apps.values() if app.name == name and app.state == api_pb2.APP_STATE_DEPLOYED]
         return named[-1] if named else None
+
+    def secret(self, name: str) -> dict[str, str] | None:
+        """Keys and values of a secret, None where there is none of that name."""
+        return self.secrets.get(name) or (self.any_secret or None)
 
     def log(self, app_id: str, function_id: str, task_id: str, text: str) -> None:
         """Keep one line of a container."""
