@@ -7,7 +7,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import UnknownArchitectureError
-from planner.model.architectures import delta_nets, dense, kimi_linear, mla, moe, nemotron, vision
+from planner.model.architectures import (
+    delta_nets,
+    dense,
+    kimi_linear,
+    lfm2,
+    llama4,
+    mamba,
+    mamba_hybrids,
+    mla,
+    moe,
+    nemotron,
+    vision,
+)
 from planner.model.architectures.reading import text_config
 from planner.model.context import default_max_model_len, derived_max_model_len
 
@@ -26,6 +38,8 @@ ARCHITECTURES: dict[str, Family] = {
     "DeepseekV32ForCausalLM": mla.deepseek,
     "DeepseekV3ForCausalLM": mla.deepseek,
     "ExaoneForCausalLM": dense.exaone,
+    "FalconH1ForCausalLM": mamba_hybrids.falcon_h1,
+    "FalconMambaForCausalLM": mamba.mamba,
     "Gemma2ForCausalLM": dense.gemma2,
     "Gemma3ForCausalLM": dense.gemma3,
     "Gemma3ForConditionalGeneration": vision.gemma3,
@@ -35,12 +49,21 @@ ARCHITECTURES: dict[str, Family] = {
     "GlmMoeDsaForCausalLM": mla.deepseek,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteForCausalLM": dense.llama,
+    "GraniteMoeHybridForCausalLM": mamba_hybrids.granite_hybrid,
     "InternLM2ForCausalLM": dense.internlm2,
     "InternLM3ForCausalLM": dense.llama,
+    "JambaForCausalLM": mamba_hybrids.jamba,
+    "KimiK25ForConditionalGeneration": vision.kimi_k25,
     "KimiK3ForConditionalGeneration": kimi_linear.kimi_k3,
     "KimiLinearForCausalLM": kimi_linear.kimi_linear,
+    "Lfm2ForCausalLM": lfm2.lfm2,
+    "Lfm2MoeForCausalLM": lfm2.lfm2_moe,
+    "Llama4ForCausalLM": llama4.llama4,
+    "Llama4ForConditionalGeneration": llama4.llama4,
     "LlamaForCausalLM": dense.llama,
     "MPTForCausalLM": dense.mpt,
+    "Mamba2ForCausalLM": mamba.mamba2,
+    "MambaForCausalLM": mamba.mamba,
     "MiMoForCausalLM": dense.qwen2,
     "MiMoV2FlashForCausalLM": moe.mimo_v2_flash,
     "MiniCPM3ForCausalLM": mla.minicpm3,

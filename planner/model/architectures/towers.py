@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear
+from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear, replicated
 from planner.model.architectures.reading import optional, required
 from planner.model.facts import Linear, Output, Parameter
 
@@ -142,4 +142,30 @@ def gemma3_tower(config: Config) -> Modules:
         *norm("vision_tower.post_layernorm", width, bias=True),
         Parameter("multi_modal_projector.mm_input_projection_weight", (width, text_width)),
         *norm("multi_modal_projector.mm_soft_emb_norm", width),
+    )
+
+
+def moonvit_tower(config: Config) -> Modules:
+    """Kimi K2.5: MoonViT, learned positions, a projector of two layers (kimi_k25_vit.py)."""
+    vision = config["vision_config"]
+    width = required(vision, "vt_hidden_size", "hidden_size")
+    num_heads = required(vision, "vt_num_attention_heads", "num_attention_heads")
+    kernel = optional(vision, "merge_kernel_size", default=(2, 2))
+    merged = width * kernel[0] * kernel[1]
+    patch = required(vision, "patch_size")
+    positions = (required(vision, "init_pos_emb_height"), required(vision, "init_pos_emb_width"), width)
+    block = (
+        *norm("norm0", width, bias=True),
+        *norm("norm1", width, bias=True),
+        *self_attention(width, num_heads, "attn", out="wo", qkv="wqkv"),
+        *plain_mlp(width, required(vision, "vt_intermediate_size", "intermediate_size"), names=("fc0", "fc1")),
+    )
+    return (
+        *patch_embedding("vision_tower.patch_embed.proj", width, 3, patch, patch, bias=True),
+        Parameter("vision_tower.patch_embed.pos_emb.weight", positions),
+        *(block * required(vision, "vt_num_hidden_layers", "num_hidden_layers")),
+        *norm("vision_tower.encoder.final_layernorm", width, bias=True),
+        *norm("mm_projector.pre_norm", width, bias=True),
+        replicated("mm_projector.linear_1", merged, merged, bias=True),
+        replicated("mm_projector.linear_2", merged, required(config["text_config"], "hidden_size"), bias=True),
     )

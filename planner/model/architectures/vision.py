@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planner.model.architectures import dense, moe
+from planner.model.architectures import dense, mla, moe
 from planner.model.architectures.reading import text_config
-from planner.model.architectures.towers import gemma3_tower, qwen2_5_vl_tower, qwen2_vl_tower, qwen3_vl_tower
+from planner.model.architectures.towers import (
+    gemma3_tower,
+    moonvit_tower,
+    qwen2_5_vl_tower,
+    qwen2_vl_tower,
+    qwen3_vl_tower,
+)
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -75,6 +81,11 @@ def gemma3(config: Config) -> ModelFacts:
     full = {**config, "text_config": {**GEMMA3_TEXT, **config["text_config"]}}
     facts = with_tower(dense.gemma3(full), gemma3_tower(full), ("model.language_model.", "language_model.model."))
     return replace(facts, model_type=str(text_config(full)["model_type"]), mm_prefix=True)
+
+
+def kimi_k25(config: Config) -> ModelFacts:
+    """DeepSeek's text beside MoonViT."""
+    return with_tower(mla.deepseek(config), moonvit_tower(config), ("language_model.layers.", f"{LANGUAGE_PREFIX}."))
 
 
 QWEN_PREFIXES = (("model.language_model.", "language_model.model."), ("model.visual.", "visual."))
