@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from planner.spec.kinds import read_otherwise
 from planner.spec.sections import default_of, is_required
+from planner.spec.source import TAG
 
 if TYPE_CHECKING:
     from planner.spec.schema import Spec
@@ -46,7 +48,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes decimals as they are, without an exponent or a tag."""
+    """Writes decimals as they are, without an exponent or a tag, and quotes what would be read as no text."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - yaml's signature
         return True
@@ -54,7 +56,12 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_decimal(dumper: yaml.SafeDumper, value: Decimal) -> yaml.ScalarNode:
     text = format(value, "f")
-    return dumper.represent_scalar(f"tag:yaml.org,2002:{'float' if '.' in text else 'int'}", text)
+    return dumper.represent_scalar(f"{TAG}{'float' if '.' in text else 'int'}", text)
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar(f"{TAG}str", value, style='"' if read_otherwise(value) else None)
 
 
 _Dumper.add_representer(Decimal, _represent_decimal)
+_Dumper.add_representer(str, _represent_text)

@@ -98,7 +98,7 @@ def text(pattern: str, what: str, example: str, advice: Advice | None = None) ->
         return str(node.value)
 
     def unfit(node: Node, written: str) -> str | None:
-        fits, read_as = re.fullmatch(pattern, written), _read_otherwise(node)
+        fits, read_as = re.fullmatch(pattern, written), read_otherwise(written) if node.plain else None
         if fits and not read_as:
             return None
         better = written if fits else advice(written) if advice else None
@@ -118,7 +118,7 @@ def secret_name(example: str) -> Kind:
         written = node.value if isinstance(node.value, str) else ""
         if looks_secret(written) or re.fullmatch(LONG_RANDOM, written):
             problems.add(node.place, key, f"{VALUE_SEEN}; type the name of a secret, for example {example}")
-        elif not re.fullmatch(pattern, written) or _read_otherwise(node):
+        elif not re.fullmatch(pattern, written) or (node.plain and read_otherwise(written)):
             problems.add(node.place, key, f"this is not a secret's name; type for example {example}")
         else:
             return written
@@ -161,13 +161,12 @@ def _not_text(node: Node, example: str) -> str | None:
     return None
 
 
-def _read_otherwise(node: Node) -> str | None:
-    """What YAML 1.1 readers make of a word without quotes that was meant as text; None where they read text."""
-    written = str(node.value)
-    if node.plain and written.lower() in TRUTH:
+def read_otherwise(word: str) -> str | None:
+    """What YAML 1.1 readers make of a word without quotes; None where they read text."""
+    if word.lower() in TRUTH:
         return "true or false"
-    if node.plain and written[:1] in "+-.0123456789" and re.fullmatch(NOT_TEXT, written):
-        return "a date" if re.match(DATE, written) else "a number"
+    if word[:1] in "+-.0123456789" and re.fullmatch(NOT_TEXT, word):
+        return "a date" if re.match(DATE, word) else "a number"
     return None
 
 

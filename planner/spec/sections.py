@@ -32,7 +32,7 @@ def read_section(cls: Any, node: Node, key: str, problems: Problems) -> Any:
     known = {entry.name: entry for entry in fields(cls)}
     for name, (place, _) in node.value.items():
         if name not in known:
-            problems.add(place, join(key, quoted(name)[1:-1]), unknown_key(cls, key, name))
+            problems.add(place, join(key, quoted(name)[1:-1] or "(empty)"), unknown_key(cls, key, name))
     values = {}
     for name, entry in known.items():
         place, child = node.value.get(name, (node.place, None))
