@@ -19,7 +19,7 @@ from planner.model.architectures.blocks import (
 )
 from planner.model.architectures.dense import Shape, norms_of, read_heads, rope_of
 from planner.model.architectures.reading import optional, required, text_config
-from planner.model.architectures.towers import self_attention
+from planner.model.architectures.towers import self_attention, under
 from planner.model.facts import Layer, Linear, Output, Parameter
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def llama4_tower(config: Config) -> Modules:
         _linear("vision_model.patch_embedding.linear", 3 * patch * patch, width),
         *norm("vision_model.layernorm_pre", width, bias=True),
         *norm("vision_model.layernorm_post", width, bias=True),
-        *(block * required(vision, "num_hidden_layers")),
+        *(under("vision_model.model.layers.0", block) * required(vision, "num_hidden_layers")),
         _linear("vision_model.vision_adapter.mlp.fc1", shuffled, inner),
         Linear("vision_model.vision_adapter.mlp.fc2", inner, (Output(out),), "row"),
         _linear("multi_modal_projector.linear_1", required(vision, "vision_output_dim"), text_width),

@@ -6,6 +6,7 @@ language_model_only leaves it out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear, replicated
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from planner.model.architectures.reading import Config
 
 ROPE_POSITIONS = 8192  # qwen2_vl.py, qwen3_vl.py: get_rope(max_position=8192) of the tower's blocks
+
+
+def under(prefix: str, modules: Modules) -> Modules:
+    """The modules of one block under the name of the first: what a quantized checkpoint leaves alone goes by name."""
+    return tuple(replace(module, name=f"{prefix}.{module.name}") for module in modules)
 
 
 def dense_linear(name: str, in_features: int, out_features: int, split: str = "column") -> Linear:
@@ -69,7 +75,7 @@ def qwen2_vl_tower(config: Config) -> Modules:
     channels = optional(vision, "in_channels", "in_chans", default=3)
     return (
         *patch_embedding("visual.patch_embed.proj", width, channels, frames, patch, patch, bias=False),
-        *(block * required(vision, "depth")),
+        *(under("visual.blocks.0", block) * required(vision, "depth")),
         *merger("visual.merger", width, merged, required(vision, "hidden_size"), ("mlp.0", "mlp.2"), norm_bias=True),
         vision_rope(width // num_heads),
     )
@@ -91,7 +97,7 @@ def qwen2_5_vl_tower(config: Config) -> Modules:
     out = required(vision, "out_hidden_size")
     return (
         *patch_embedding("visual.patch_embed.proj", width, channels, frames, patch, patch, bias=False),
-        *(block * required(vision, "depth")),
+        *(under("visual.blocks.0", block) * required(vision, "depth")),
         *merger("visual.merger", width, merged, out, ("mlp.0", "mlp.2"), norm_bias=False),
         vision_rope(width // num_heads),
     )
@@ -115,7 +121,7 @@ def qwen3_vl_tower(config: Config) -> Modules:
     return (
         *patch_embedding("visual.patch_embed.proj", width, channels, frames, patch, patch, bias=True),
         Parameter("visual.pos_embed.weight", (required(vision, "num_position_embeddings"), width)),
-        *(block * required(vision, "depth")),
+        *(under("visual.blocks.0", block) * required(vision, "depth")),
         *merger("visual.merger", width, merged, out, names, norm_bias=True),
         *(merger("visual.deepstack_merger_list", merged, merged, out, names, norm_bias=True) * deep),
         vision_rope(width // num_heads),
@@ -138,7 +144,7 @@ def gemma3_tower(config: Config) -> Modules:
     return (
         *patch_embedding("vision_tower.patch_embedding", width, 3, patch, patch, bias=True),
         Parameter("vision_tower.position_embedding.weight", (positions, width)),
-        *(block * required(vision, "num_hidden_layers")),
+        *(under("vision_tower.vision_model.encoder.layers.0", block) * required(vision, "num_hidden_layers")),
         *norm("vision_tower.post_layernorm", width, bias=True),
         Parameter("multi_modal_projector.mm_input_projection_weight", (width, text_width)),
         *norm("multi_modal_projector.mm_soft_emb_norm", width),
@@ -163,7 +169,10 @@ def moonvit_tower(config: Config) -> Modules:
     return (
         *patch_embedding("vision_tower.patch_embed.proj", width, 3, patch, patch, bias=True),
         Parameter("vision_tower.patch_embed.pos_emb.weight", positions),
-        *(block * required(vision, "vt_num_hidden_layers", "num_hidden_layers")),
+        *(
+            under("vision_tower.encoder.blocks.0", block)
+            * required(vision, "vt_num_hidden_layers", "num_hidden_layers")
+        ),
         *norm("vision_tower.encoder.final_layernorm", width, bias=True),
         *norm("mm_projector.pre_norm", width, bias=True),
         replicated("mm_projector.linear_1", merged, merged, bias=True),
