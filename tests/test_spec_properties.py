@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.catalog import load_catalog
 from planner.errors import SpecError
 from planner.spec import Spec, parse_spec
 from planner.spec.dump import dump_spec, spec_values
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 MINIMAL = {"name": "a", "model": {"repo": "org/m"}}
-GPUS = tuple(load_catalog(target="local").offers)  # the names that every target has
+GPUS = ("T4", "L4", "A10", "A100-40GB", "RTX-PRO-6000", "B300")  # names that every target has
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 LINE = re.compile(r"(s\.yaml:\d+:\d+|--set): .+: .+", re.DOTALL)
 
