@@ -107,7 +107,7 @@ def make_facts(checkpoint: Checkpoint) -> ModelFacts:
         raise UnknownArchitectureError(_unknown(checkpoint, architecture))
     facts = family(config)
     text = text_config(config)
-    derived = derived_max_model_len(text, checkpoint.tokenizer_model_max_length)
+    derived = facts.max_model_len or derived_max_model_len(text, checkpoint.tokenizer_model_max_length)
     published = config.get("quantization_config") or text.get("quantization_config") or checkpoint.hf_quant_config
     return replace(
         facts,

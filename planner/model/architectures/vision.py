@@ -14,6 +14,7 @@ from planner.model.architectures.towers import (
     qwen2_vl_tower,
     qwen3_vl_tower,
 )
+from planner.model.facts import Linear
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -80,12 +81,18 @@ def gemma3(config: Config) -> ModelFacts:
     """Gemma 3 text; what its text_config leaves out is transformers' default, never zero."""
     full = {**config, "text_config": {**GEMMA3_TEXT, **config["text_config"]}}
     facts = with_tower(dense.gemma3(full), gemma3_tower(full), ("model.language_model.", "language_model.model."))
-    return replace(facts, model_type=str(text_config(full)["model_type"]), mm_prefix=True)
+    text = text_config(full)
+    # already scaled by its rope factor, which vLLM does not apply to Gemma 3 again
+    longest = int(text["max_position_embeddings"])
+    return replace(facts, model_type=str(text["model_type"]), mm_prefix=True, max_model_len=longest)
 
 
 def kimi_k25(config: Config) -> ModelFacts:
-    """DeepSeek's text beside MoonViT."""
-    return with_tower(mla.deepseek(config), moonvit_tower(config), ("language_model.layers.", f"{LANGUAGE_PREFIX}."))
+    """DeepSeek's text beside MoonViT, which never takes the text's format (_maybe_ignore_quant_config)."""
+    tower = tuple(
+        replace(module, quantizable=False) if isinstance(module, Linear) else module for module in moonvit_tower(config)
+    )
+    return with_tower(mla.deepseek(config), tower, ("language_model.layers.", f"{LANGUAGE_PREFIX}."))
 
 
 QWEN_PREFIXES = (("model.language_model.", "language_model.model."), ("model.visual.", "visual."))
