@@ -1,0 +1,175 @@
+"""gpuplan measure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from planner.cli.launching import TARGET, ProgressLine, confirm, end_on_terminate, with_target
+from planner.cli.options import JSON, planning
+from planner.errors import EXIT_LAUNCH, LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from planner.cli.planning import Planned
+    from planner.measure.choose import Subject
+    from planner.measurements import Measurement
+    from planner.targets import Say
+
+
+@click.command()
+@click.argument("spec")
+@planning
+@JSON
+@TARGET
+@click.option("--top", type=click.IntRange(1, 20), default=1, show_default=True, help="The best N configurations.")
+@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True, help="Runs of the planned load.")
+@click.option("--anyway", is_flag=True, help="Start the first configuration that the plan rejects, too.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before renting a GPU.")
+@click.option("--keep/--no-keep", default=True, help="Keep the rows: later plans use them (default).")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), metavar="SECONDS", help="For each start.")
+def measure(
+    spec: str,
+    *,
+    as_json: bool,
+    target: str | None,
+    top: int,
+    runs: int,
+    anyway: bool,
+    yes: bool,
+    keep: bool,
+    timeout_s: float | None,
+    overrides: Sequence[str],
+    **asked: Any,
+) -> None:
+    """Start the real engine without weights and compare memory and speed with the plan.
+
+    Random weights, config.json only, the plan's own flags. On this machine's GPUs (--target local), or in one short
+    function on Modal whose price is shown and asked first. The rows are kept, and later plans say `measured`.
+
+    \b
+    gpuplan measure specs/7b.yaml --target local
+    gpuplan measure specs/7b.yaml --top 3 --yes
+    """
+    from planner.cli.planning import plan_from
+    from planner.measure.choose import choose
+
+    end_on_terminate()
+    planned = plan_from(spec, overrides=with_target(overrides, target), **asked)
+    local = planned.spec.target == "local"
+    subjects = choose(planned.plan, planned.catalog, machine_gpus() if local else None, top=top, anyway=anyway)
+    jobs = [subject.job(planned.plan, model_of(planned, spec, subject), runs, timeout_s) for subject in subjects]
+    if not local and not confirm(question(planned, subjects, jobs), yes=yes):
+        click.echo("Nothing was started.", err=True)
+        sys.exit(EXIT_LAUNCH)
+    measured = run_all(planned, subjects, jobs, ProgressLine())
+    if keep:
+        from planner.measurements import append_rows
+
+        path = append_rows(row for rows in measured for row in rows)
+        click.echo(f"Kept in {path}.", err=True)
+    report(planned, subjects, measured, as_json=as_json)
+    sys.exit(
+        0
+        if all(rows[0].started or subject.rejection for subject, rows in zip(subjects, measured, strict=True))
+        else EXIT_LAUNCH
+    )
+
+
+def machine_gpus() -> tuple[str, ...]:
+    """This machine's GPUs; LaunchError where it has none."""
+    from planner.measure.engine import gpu_names
+
+    names = gpu_names()
+    if not names:
+        raise LaunchError(
+            "local: no NVIDIA GPU on this machine (nvidia-smi names none), so nothing can be measured here. "
+            "Measure on Modal instead: leave out --target local."
+        )
+    return names
+
+
+def model_of(planned: Planned, spec: str, subject: Subject) -> str | None:
+    """What the engine reads where config.json alone will not do: a processor, or Python code of the repository."""
+    from planner.cli.planning import base_dir
+
+    model = planned.spec.model
+    if model.path and planned.spec.target == "local":
+        return str((base_dir(spec) / model.path).resolve())
+    facts = planned.plan.facts
+    needs_files = (facts.is_multimodal and not subject.engine.language_model_only) or model.trust_remote_code
+    return model.repo if needs_files else None
+
+
+def question(planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any]) -> str:
+    """What is rented, for how long at most, for how much."""
+    from planner.explain.figures import gpus, usd
+    from planner.measure.on_modal import timeout_s
+
+    most = [
+        float(subject.usd_per_hour(planned.catalog, planned.spec)) * timeout_s(job) / 3600
+        for subject, job in zip(subjects, jobs, strict=True)
+    ]
+    names = ", ".join(gpus(subject.candidate.sold_as, subject.candidate.count) for subject in subjects)
+    minutes = sum(timeout_s(job) for job in jobs) / 60
+    return f"Rent {names} on Modal for a few minutes: at most {usd(sum(most))} ({minutes:.0f} min, then it is ended)?"
+
+
+def run_all(
+    planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any], say: Say
+) -> list[tuple[Measurement, ...]]:
+    """Every configuration's rows, in order."""
+    from planner.measure.engine import run_jobs
+    from planner.measure.on_modal import run_on_modal
+    from planner.measure.rows import make_rows
+
+    folder = work_folder(planned)
+    if planned.spec.target == "local":
+        outcomes, where = run_jobs(jobs, folder, say), "this machine"
+    else:
+        outcomes = [
+            run_on_modal(
+                job, planned.spec, f"{subject.candidate.sold_as}:{subject.candidate.count}", folder / job.name, say
+            )
+            for subject, job in zip(subjects, jobs, strict=True)
+        ]
+        where = "Modal"
+    today = planned.today.isoformat()
+    return [make_rows(outcome, date=today, source=f"gpuplan measure on {where}") for outcome in outcomes]
+
+
+def work_folder(planned: Planned) -> Path:
+    """Where the model's config, the engine's logs and the rendered app are kept; the same for the same app."""
+    from planner.catalog.folders import cache_folder
+
+    return cache_folder() / "measure" / planned.spec.name
+
+
+def report(
+    planned: Planned, subjects: Sequence[Subject], measured: Sequence[tuple[Measurement, ...]], *, as_json: bool
+) -> None:
+    """Plan and engine side by side."""
+    from planner.cli.paint import paint
+    from planner.explain.lines import Line
+    from planner.explain.measure import explain_measured, explain_refused, measured_document
+
+    if as_json:
+        documents = [
+            measured_document(rows, subject.option, subject.rejection)
+            for subject, rows in zip(subjects, measured, strict=True)
+        ]
+        click.echo(json.dumps({"schema_version": 1, "model": planned.spec.model.repo, "measured": documents}, indent=2))
+        return
+    lines = []
+    for subject, rows in zip(subjects, measured, strict=True):
+        if subject.option:
+            lines += explain_measured(subject.option, rows)
+        elif subject.rejection:
+            lines += explain_refused(subject.rejection, rows)
+        lines.append(Line(""))
+    paint(lines)
