@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from planner.deployment.difference import make_difference
+from planner.deployment.running import Running
 from planner.explain.deployment import explain_difference
 from tests.releases import LLAMA_7B, LLAMA_70B
 
@@ -14,10 +15,16 @@ if TYPE_CHECKING:
     from planner.release import Release
 
 
+def running(release: Release | None, **state: Any) -> Running:
+    """A version with this record, and the GPUs that go with it."""
+    gpus = ((release.gpu, release.gpu_count),) if release else ()
+    return replace(Running("llama", None, 1, "deployed", None, gpus, release=release), **state)
+
+
 def changes(after: Release, before: Release | None = LLAMA_70B) -> list[tuple[str, ...]]:
     return [
         (change.sign, change.field, str(change.before), str(change.after))
-        for change in make_difference(before, after, first=False).changes
+        for change in make_difference(running(before), after).changes
     ]
 
 
@@ -64,11 +71,19 @@ def test_prices_and_papers_are_no_change(field: str) -> None:
     ],
 )
 def test_what_a_difference_does(before: Release | None, after: Release, first: bool, effect: str) -> None:
-    assert make_difference(before, after, first=first).effect == effect
+    assert make_difference(None if first else running(before), after).effect == effect
+
+
+def test_what_drifted_from_its_record_is_a_change() -> None:
+    drifted = make_difference(running(LLAMA_70B, gpus=(("L4", 1),)), LLAMA_70B)
+    assert [(change.field, change.before, change.after) for change in drifted.changes] == [
+        ("gpu at the provider", "1×L4", "2×A100-80GB")
+    ]
+    assert make_difference(running(LLAMA_70B, state="dead"), LLAMA_70B).effect == "restarted"
 
 
 def test_dollars() -> None:
-    difference = make_difference(LLAMA_70B, LLAMA_7B, first=False)
+    difference = make_difference(running(LLAMA_70B), LLAMA_7B)
     assert difference.usd_per_hour_change == Decimal("-3.2440")
     words = [line.text for line in explain_difference(difference, None)]
     assert "While a container is warm: $2.20/h (-$3.24/h against what runs)." in words
@@ -76,7 +91,7 @@ def test_dollars() -> None:
 
 def test_the_words_of_a_difference() -> None:
     after = replace(LLAMA_70B, gpu_count=4, region="us", secret_api_key=None)
-    words = [line.text for line in explain_difference(make_difference(LLAMA_70B, after, first=False), None)]
+    words = [line.text for line in explain_difference(make_difference(running(LLAMA_70B), after), None)]
     assert words[1:4] == [
         "  ~ gpu: A100-80GB:2 -> A100-80GB:4",
         "  + region: us",

@@ -136,6 +136,10 @@ def test_a_process_that_died_later_is_seen(spec: Path) -> None:
     local_process.end(int(now.provider_id))
     shown = running(spec)
     assert (shown["state"], shown["containers"]) == ("dead", 0)
+    again = gpuplan("deploy", spec, "--yes")
+    assert again.code == 0, again.err
+    assert "~ state: dead -> running" in again.out
+    assert running(spec)["state"] == "running"
 
 
 def test_logs_can_be_followed_to_the_end(spec: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from planner.cli.launching import Decided
     from planner.deployment.difference import Difference
+    from planner.deployment.launch import Outcome
     from planner.deployment.running import Survey
     from planner.release import Release
 
@@ -50,42 +51,53 @@ def deploy(
     gpuplan deploy plan.json --yes --timeout 3600
     gpuplan deploy specs/7b.yaml --ttl 2h --dry-run
     """
-    from planner.cli.paint import paint
-    from planner.deployment.difference import make_difference
-    from planner.deployment.launch import Settings, default_timeout_s, rescale
-    from planner.deployment.launch import deploy as launch
-    from planner.deployment.preflight import preflight
-    from planner.explain.deployment import explain_difference, explain_outcome
-
     decided = decide(spec_or_plan, **asked)
-    release = decided.release
     _show_plan(decided, as_json=as_json)
     if dry_run:
         _dry_run(decided, as_json=as_json)
         return
-    target = open_target(release.target)
-    survey = preflight(decided.planned.plan, release, target.survey(release))
-    _show_survey(survey)
-    running = survey.running
-    difference = make_difference(running.release if running else None, release, first=running is None)
-    paint(explain_difference(difference, running, local=release.target == "local"), err=as_json)
-    if running and running.release and difference.effect == "none":
-        _done(decided, difference, as_json=as_json)
+    survey, difference = _compare(decided, as_json=as_json)
+    if survey.running and difference.effect == "none":
+        if as_json:
+            _print_json(decided, difference, None)
         return
     if not confirm(_question(decided), yes=yes):
         click.echo("Nothing was launched.", err=True)
         sys.exit(EXIT_LAUNCH)
+    outcome = _launch(decided, survey, difference, no_wait, timeout_s, break_lock)
+    if as_json:
+        _print_json(decided, difference, outcome)
+    else:
+        _print_outcome(outcome)
+
+
+def _compare(decided: Decided, *, as_json: bool) -> tuple[Survey, Difference]:
+    """Look at the provider, tell what stands in the way (exit 7), show what would change."""
+    from planner.cli.paint import paint
+    from planner.deployment.difference import make_difference
+    from planner.deployment.preflight import preflight
+    from planner.explain.deployment import explain_difference
+
+    release = decided.release
+    survey = preflight(decided.planned.plan, release, open_target(release.target).survey(release))
+    _show_survey(survey)
+    difference = make_difference(survey.running, release)
+    paint(explain_difference(difference, survey.running, local=release.target == "local"), err=as_json)
+    return survey, difference
+
+
+def _launch(
+    decided: Decided, survey: Survey, difference: Difference, no_wait: bool, timeout_s: float | None, break_lock: bool
+) -> Outcome:
+    from planner.deployment.launch import Settings, default_timeout_s, deploy, rescale
+
+    release, target = decided.release, open_target(decided.release.target)
     end_on_terminate()
     settings = Settings(work_folder(release), not no_wait, timeout_s, break_lock)
+    if survey.running and difference.effect == "in place":
+        return rescale(target, release, survey.running, settings)
     click.echo(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.", err=True)
-    if running and difference.effect == "in place":
-        outcome = rescale(target, release, running, settings)
-    else:
-        outcome = launch(target, release, survey, settings, ProgressLine())
-    if as_json:
-        _done(decided, difference, as_json=True, outcome=outcome)
-    else:
-        paint(explain_outcome(outcome))
+    return deploy(target, release, survey, settings, ProgressLine())
 
 
 def work_folder(release: Release) -> Path:
@@ -126,24 +138,39 @@ def _question(decided: Decided) -> str:
 
 def _dry_run(decided: Decided, *, as_json: bool) -> None:
     from planner.explain.deployment import release_document
+    from planner.explain.json import option_document
     from planner.render import render_release
 
-    files = render_release(decided.release)
+    release = decided.release
+    files = render_release(release)
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, "dry_run": True, "release": release_document(decided.release)}))
+        document = {
+            "schema_version": 1,
+            "dry_run": True,
+            "launched": False,
+            "verified": False,
+            "release": release_document(release),
+            "option": option_document(decided.option),
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     click.echo(
-        f"Dry run: {', '.join(files)} would be launched on {decided.release.target} as {decided.release.name}. "
+        f"Dry run: {', '.join(files)} would be launched on {release.target} as {release.name}. "
         "Nothing was touched, nobody was asked; `gpuplan diff` compares with what runs."
     )
 
 
-def _done(decided: Decided, difference: Difference, *, as_json: bool, outcome: Any = None) -> None:
+def _print_outcome(outcome: Outcome) -> None:
+    from planner.cli.paint import paint
+    from planner.explain.deployment import explain_outcome
+
+    paint(explain_outcome(outcome))
+
+
+def _print_json(decided: Decided, difference: Difference, outcome: Outcome | None) -> None:
     from planner.explain.deployment import difference_document, proof_documents, release_document, running_document
     from planner.explain.json import option_document
 
-    if not as_json:
-        return
     document = {
         "schema_version": 1,
         "launched": outcome is not None,

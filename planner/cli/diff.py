@@ -28,7 +28,7 @@ def diff(spec_or_plan: str, *, as_json: bool, exit_code: bool, **asked: Any) -> 
 
     release = decide(spec_or_plan, **asked).release
     running = open_target(release.target).observe(release.name, release.environment, ANSWER_S)
-    difference = make_difference(running.release if running else None, release, first=running is None)
+    difference = make_difference(running, release)
     if as_json:
         document = {
             "schema_version": 1,

@@ -58,7 +58,7 @@ def rollback(
     wanted = version or version_before(running, recorded)
     past = recorded.get(wanted)
     if past:
-        paint(explain_difference(make_difference(running.release, past.release, first=False), running), err=True)
+        paint(explain_difference(make_difference(running, past.release), running), err=True)
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
         click.echo("Nothing was changed.", err=True)
         sys.exit(EXIT_LAUNCH)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from planner.verify import prove_gpus
+
 if TYPE_CHECKING:
+    from planner.deployment.running import Running
     from planner.release import Release
 
 # label -> attribute of Release; in the order they are shown
@@ -29,6 +32,7 @@ FIELDS = {
     "model.path": "local_path",
     "ttl": "expires_at",
 }
+DEAD = "dead"  # the local target's word for a process that ended by itself
 SCALING = frozenset({"scaling.min_containers", "scaling.max_containers", "scaling.scaledown_window_s"})
 
 
@@ -65,8 +69,9 @@ class Difference:
         return "in place" if all(change.field in SCALING for change in self.changes) else "restarted"
 
 
-def make_difference(before: Release | None, after: Release, *, first: bool) -> Difference:
-    """Compare two releases; ``before`` is None where nothing runs, or where what runs was not recorded."""
+def make_difference(running: Running | None, after: Release) -> Difference:
+    """What runs against what would run. What was not recorded is new, what drifted from its record has changed."""
+    before = running.release if running else None
     if before and after.revision is None and _is_same_reference(before, after):
         after = replace(after, revision=before.revision)  # which commit it is now is only known at the download
     old, new = _fields(before), _fields(after)
@@ -76,11 +81,24 @@ def make_difference(before: Release | None, after: Release, *, first: bool) -> D
         if old.get(field) != new.get(field)
     ]
     return Difference(
-        changes=tuple(changes),
+        changes=(*changes, *_drift(running, before)),
         usd_per_hour_before=Decimal(before.usd_per_hour) if before else Decimal(0),
         usd_per_hour_after=Decimal(after.usd_per_hour),
-        first=first,
+        first=running is None,
     )
+
+
+def _drift(running: Running | None, before: Release | None) -> list[Change]:
+    """Where the provider does not have what was recorded."""
+    if running is None or before is None:
+        return []
+    found = []
+    seen = prove_gpus(running.gpus, before)
+    if running.gpus and not seen.holds:
+        found.append(Change("~", "gpu at the provider", seen.seen, seen.planned))
+    if running.state == DEAD:
+        found.append(Change("~", "state", DEAD, "running"))
+    return found
 
 
 def _is_same_reference(before: Release, after: Release) -> bool:
