@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from planner.plan import Plan
 
 SCHEMA_VERSION = 1
-NAME_COLUMNS = 16
+NAME_COLUMNS = 15
 HEADER = ("GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
-RANGE = HEADER.index("range")  # gives way to the spec's name in a terminal of 80 columns
+WIDE = {HEADER.index("range"), HEADER.index("conc.")}  # give way to the spec's name in a terminal of 80 columns
 LEGEND = (
     "* nothing else is both cheaper and faster.  $/M tok: output tokens.",
     "  conc.: requests of max_model_len that the KV cache holds at once.",
@@ -31,7 +31,7 @@ LEGEND = (
 def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False) -> list[Line]:
     """One row per valid configuration; a heading per spec where there are several."""
     several = len(plans) > 1
-    header = ("spec", *_without_range(HEADER)) if several else ("", *HEADER)
+    header = ("spec", *_narrowed(HEADER)) if several else ("", *HEADER)
     lines = [Line(text) for text in grid(header, [_cells(row, several) for row in rows], frozenset({0, 1}), "")]
     lines[:1] = [Line(lines[0].text, "title")]
     lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
@@ -58,11 +58,11 @@ def _cells(row: Row, several: bool) -> tuple[str, ...]:
         milliseconds(speeds.tpot_ms),
         _requests(option.kv_cache.max_concurrency),
     )
-    return (f"{mark}{row.name[:NAME_COLUMNS]}", *_without_range(cells)) if several else (mark, *cells)
+    return (f"{mark}{row.name[:NAME_COLUMNS]}", *_narrowed(cells)) if several else (mark, *cells)
 
 
-def _without_range(cells: tuple[str, ...]) -> tuple[str, ...]:
-    return cells[:RANGE] + cells[RANGE + 1 :]
+def _narrowed(cells: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(cell for column, cell in enumerate(cells) if column not in WIDE)
 
 
 def _requests(number: float) -> str:

@@ -46,6 +46,7 @@ ARCHITECTURES: dict[str, Family] = {
     "GemmaForCausalLM": dense.gemma,
     "Glm4ForCausalLM": dense.glm4,
     "Glm4MoeForCausalLM": moe.glm4_moe,
+    "Glm4MoeLiteForCausalLM": mla.deepseek,
     "GlmMoeDsaForCausalLM": mla.deepseek,
     "GptOssForCausalLM": moe.gpt_oss,
     "GraniteForCausalLM": dense.llama,

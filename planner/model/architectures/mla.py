@@ -103,7 +103,7 @@ def mla_cache(text: Config, *, sparse: bool = False, indexed: bool = False) -> C
     )
 
 
-def deepseek_layers(text: Config) -> list[Layer]:
+def deepseek_layers(text: Config, gate_dtype: str | None = None) -> list[Layer]:
     """Latent attention with DeepSeek's experts; the first layers dense; an indexer where the config has one."""
     size = required(text, "hidden_size")
     width = required(text, "moe_intermediate_size")
@@ -111,6 +111,7 @@ def deepseek_layers(text: Config) -> list[Layer]:
         width,
         required(text, "n_routed_experts"),
         required(text, "num_experts_per_tok"),
+        gate_dtype=gate_dtype,
         correction_bias=optional(text, "topk_method", default="noaux_tc") == "noaux_tc",
         shared_width=width * (optional(text, "n_shared_experts", default=0) or 0),
     )
@@ -136,7 +137,8 @@ def deepseek(config: Config) -> ModelFacts:
         head_dim=required(text, "kv_lora_rank") + required(text, "qk_rope_head_dim"),
         flags={"is_mla": True, "index_topk": optional(text, "index_topk", default=0)},
     )
-    return assemble(config, deepseek_layers(text), body)
+    gate_dtype = "float32" if text.get("model_type") == "glm4_moe_lite" else None  # GLM's router computes in fp32
+    return assemble(config, deepseek_layers(text, gate_dtype), body)
 
 
 def minicpm3(config: Config) -> ModelFacts:
