@@ -35,6 +35,15 @@ MEASURED = [  # repo, gpu, tp, settings, MiB measured, MiB allowed
     (QWEN_MOE, "H200", 1, {"max_num_batched_tokens": 16384, "max_num_seqs": 256}, 1744.000, 30),
     (QWEN_MOE, "H200", 1, {"max_num_batched_tokens": 8192, "max_num_seqs": 256, "enforce_eager": True}, 1173.845, 1),
     (QWEN_MOE, "H200", 2, {"max_num_batched_tokens": 8192, "max_num_seqs": 256}, 1173.845, 30),
+    ("Qwen/Qwen3-32B-FP8", "H200", 2, {"max_num_batched_tokens": 8192, "max_num_seqs": 256}, 882.036, 30),
+    (
+        "Qwen/Qwen3-Next-80B-A3B-Instruct",
+        "H200",
+        1,
+        {"max_num_batched_tokens": 8192, "max_num_seqs": 256, "max_model_len": 4096},
+        1374.000,
+        40,
+    ),
     ("openai/gpt-oss-120b", "H200", 1, {"max_num_batched_tokens": 2048, "max_num_seqs": 256}, 1127.123, 30),
     (
         "deepseek-ai/DeepSeek-V2-Lite-Chat",

@@ -45,7 +45,10 @@ def layer_widths(layer: Layer, tp: int, ep_size: int, quantized: bool) -> LayerW
     heads = [linear for linear in linears if any(output.heads for output in linear.outputs) and not linear.absorbed]
     widest_qkv = max(heads, key=lambda linear: _out(linear, tp), default=None)
     mlp = max((linear for linear in linears if _is_mlp(linear)), key=lambda linear: _out(linear, tp), default=None)
-    mixer_linears = heads or [linear for linear in linears if linear.split == "column" and not _is_mlp(linear)]
+    columns = [linear for linear in linears if linear.split == "column"]
+    hidden = max((linear.in_features for linear in columns), default=0)  # a convolution's weights read no hidden state
+    mixers = heads or [linear for linear in columns if not _is_mlp(linear)]
+    mixer_linears = [linear for linear in mixers if linear.in_features == hidden]
     return LayerWidths(
         attention_in=max((linear.in_features // tp for linear in linears if linear.in_heads), default=0),
         query=output_features(widest_qkv.outputs[0], tp) if widest_qkv else 0,
