@@ -52,11 +52,11 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
         if refusal := check(facts, candidate, engine):
             return _rejection(candidate, refusal)
 
-    layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
     memories = make_memory(facts, candidate.gpu, engine, tp, pp)
     assumed = question.assume_kv_bytes
     if assumed is None and (refusal := check_memory(candidate, engine, memories)):
         return _rejection(candidate, refusal)
+    layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
     available = [assumed if assumed is not None else memory.available_kv_bytes for memory in memories]
     longest = longest_context(layouts, available, engine, pp)
     if spec.engine.max_model_len == "auto":

@@ -75,12 +75,14 @@ def find_cheapest(
     facts = make_facts(checkpoint)
     seen = rows_of(measurements, checkpoint.repo)
     question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen)
-    priced = [
-        (hourly_usd(candidate, catalog.rates, spec.resources, spec.region), index, candidate)
-        for index, candidate in enumerate(enumerate_candidates(spec.gpu, catalog))
-    ]
-    for usd_per_hour, _, candidate in sorted(priced):
-        if below_usd_per_hour is not None and usd_per_hour >= below_usd_per_hour:
+    candidates = list(enumerate_candidates(spec.gpu, catalog))
+    usd_per_hour = {
+        (candidate.sold_as, candidate.count): hourly_usd(candidate, catalog.rates, spec.resources, spec.region)
+        for candidate in {(one.sold_as, one.count): one for one in candidates}.values()
+    }
+    for candidate in sorted(candidates, key=lambda one: usd_per_hour[one.sold_as, one.count]):
+        price = usd_per_hour[candidate.sold_as, candidate.count]
+        if below_usd_per_hour is not None and price >= below_usd_per_hour:
             return None
         verdict = judge(question, candidate)
         if isinstance(verdict, Option):

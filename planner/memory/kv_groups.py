@@ -5,6 +5,7 @@ vllm/v1/core/kv_cache_planning.py (0.33.0) and kv_cache_utils.py (0.25.0), get_k
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,8 @@ def stage_block_bytes(groups: Sequence[KvGroup], stages: Sequence[range], *, pac
 
 
 def _count(indices: tuple[int, ...], layers: range) -> int:
-    return sum(index in layers for index in indices)
+    """How many of the ascending ``indices`` lie in ``layers``."""
+    return bisect_left(indices, layers.stop) - bisect_left(indices, layers.start)
 
 
 def group_counts(groups: Sequence[KvGroup]) -> Mapping[KvSpec, int]:
