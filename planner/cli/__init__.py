@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner import __version__
 from planner.errors import GpuplanError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # command -> (module that holds it, one line for --help); a test holds the line against the command's own help.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpus": ("planner.cli.gpus", "List GPUs: memory, bandwidth, arithmetic, counts sold, price per hour."),
     "prices": ("planner.cli.prices", "Show every price with its age and where it is from."),
     "doctor": ("planner.cli.doctor", "Show what this machine and its accounts have, and what is missing for what."),
+    "completion": (
+        "planner.cli.completion",
+        "Print the lines that teach a shell to complete commands, models, GPUs and keys.",
+    ),
     "client": ("planner.cli.client", "Print ready-made calls of the endpoint: curl and the OpenAI SDK."),
 }
 
@@ -46,6 +53,15 @@ class LazyGroup(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands from the table, so that completing loads none of them."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=short) for name, (_, short) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from planner.cli.launching import TARGET, open_target, read_spec
-from planner.cli.options import OFFLINE, SET
+from planner.cli.launching import open_target, read_spec
+from planner.cli.options import OFFLINE, SET, SPEC, TARGET
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @SET
 @TARGET
 @OFFLINE

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from planner.cli.options import JSON, planning
+from planner.cli.options import JSON, SPECS, TARGET, planning
 from planner.cli.plan import exit_code
 from planner.comparison import SORTS
 
@@ -20,8 +20,9 @@ def cost() -> None:
 
 
 @cost.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@SPECS
 @planning
+@TARGET
 @click.option("--sort", type=click.Choice(list(SORTS)), default="usd_per_hour", show_default=True, help="What is best.")
 @click.option("--all", "show_rejected", is_flag=True, help="The rejected ones too, with their reasons.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV on standard output.")

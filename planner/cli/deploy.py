@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.launching import TARGET, ProgressLine, Ttl, confirm, decide, end_on_terminate, open_target
-from planner.cli.options import JSON, planning
+from planner.cli.completing import complete_specs
+from planner.cli.launching import ProgressLine, Ttl, confirm, decide, end_on_terminate, open_target
+from planner.cli.options import JSON, TARGET, planning
 from planner.errors import EXIT_LAUNCH
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec_or_plan")
+@click.argument("spec_or_plan", shell_complete=complete_specs)
 @planning
 @JSON
 @TARGET

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from planner.cli.launching import TARGET, decide, open_target
-from planner.cli.options import JSON, planning
+from planner.cli.completing import complete_specs
+from planner.cli.launching import decide, open_target
+from planner.cli.options import JSON, TARGET, planning
 from planner.errors import EXIT_CHANGES
 
 
 @click.command()
-@click.argument("spec_or_plan")
+@click.argument("spec_or_plan", shell_complete=complete_specs)
 @planning
 @JSON
 @TARGET

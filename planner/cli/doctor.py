@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.completing import complete_specs
 from planner.cli.options import CATALOG, JSON, OFFLINE
 from planner.errors import EXIT_LAUNCH
 
@@ -27,7 +28,7 @@ THING_COLUMNS = 20
 
 
 @click.command()
-@click.argument("spec_or_plan", required=False)
+@click.argument("spec_or_plan", required=False, shell_complete=complete_specs)
 @CATALOG
 @OFFLINE
 @JSON

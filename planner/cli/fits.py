@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.completing import complete_gpus, complete_models
 from planner.cli.options import CATALOG, JSON
 from planner.errors import EXIT_NO_VALID_CONFIGURATION
 
@@ -21,8 +22,8 @@ NAME_COLUMNS = 34
 
 
 @click.command()
-@click.argument("gpus", metavar="GPU[:COUNT]")
-@click.argument("search", required=False, default="")
+@click.argument("gpus", metavar="GPU[:COUNT]", shell_complete=complete_gpus)
+@click.argument("search", required=False, default="", shell_complete=complete_models)
 @click.option("--context", "max_model_len", type=click.IntRange(min=1), metavar="TOKENS", help="Demand this context.")
 @click.option("--all", "show_all", is_flag=True, help="Those that do not fit too, with the reason.")
 @CATALOG

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.completing import complete_gpus
 from planner.cli.options import CATALOG, JSON
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("search", required=False, default="")
+@click.argument("search", required=False, default="", shell_complete=complete_gpus)
 @click.option("--all", "show_all", is_flag=True, help="Aliases and GPUs without an offer too.")
 @CATALOG
 @JSON

@@ -3,95 +3,107 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import click
 
+from planner.cli.completing import complete_models
 from planner.errors import EXIT_USAGE, SpecError
 
-SCHEMA_NAME = "gpuplan.schema.json"
-STARTER = """\
-# yaml-language-server: $schema={schema}
-# Every key: gpuplan schema, or docs/spec.md.  Plan it: gpuplan plan {path}
-name: {name}
-model:
-  repo: {repo}
-  # revision: main          # a branch, a tag or (best) a 40-hex commit
-  # dtype: auto             # auto, bfloat16, float16 or float32
-  # quantization: auto      # fp8: vLLM quantizes at load
-engine:
-  # version: "0.33.0"       # vLLM, in quotes
-  max_model_len: {context}
-# gpu:
-#   types: [A100-80GB, H100]   # left out: every GPU in the catalogue
-#   counts: [1, 2, 4, 8]
-workload:
-  concurrency: {concurrency}           # requests in flight, steadily
-  input_tokens: {input_tokens}         # means per request
-  output_tokens: {output_tokens}
-# slo: {{ttft_ms: 2000, tpot_ms: 50}}
-# budget: {{max_usd_per_hour: 10}}
-# secrets: {{huggingface: huggingface-secret}}   # names of secrets at Modal, never values
-"""
+CHECKED_WITH = "name: a\nmodel: {repo: org/name}\n"
 
 
 @click.command()
-@click.option("--model", "repo", metavar="ORG/NAME", help="The model on the hub.")
+@click.option("--model", "repo", metavar="ORG/NAME", shell_complete=complete_models, help="The model on the hub.")
 @click.option("--context", metavar="TOKENS", help="max_model_len: a number, or auto.")
-@click.option("--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests in flight.")
-@click.option("--input-tokens", type=click.IntRange(min=1), default=512, show_default=True, help="Mean prompt length.")
-@click.option("--output-tokens", type=click.IntRange(min=1), default=256, show_default=True, help="Mean answer length.")
+@click.option("--concurrency", metavar="N", help="Requests in flight.")
+@click.option("--input-tokens", metavar="N", default="512", show_default=True, help="Mean prompt length.")
+@click.option("--output-tokens", metavar="N", default="256", show_default=True, help="Mean answer length.")
 @click.option("--name", help="The app's name. Default: from the model's.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write. Default: NAME.yaml.")
+@click.option("--out", metavar="FILE", help='Where to write; "-" for standard output. Default: NAME.yaml.')
 @click.option("--force", is_flag=True, help="Overwrite a file that is there.")
 def init(
     repo: str | None,
     context: str | None,
-    concurrency: int | None,
-    input_tokens: int,
-    output_tokens: int,
+    concurrency: str | None,
+    input_tokens: str,
+    output_tokens: str,
     name: str | None,
-    out: Path | None,
+    out: str | None,
     force: bool,
 ) -> None:
     """Write a commented starter spec; ask on a terminal for what is left out.
 
     \b
+    gpuplan init
     gpuplan init --model Qwen/Qwen3-8B --context 8192 --concurrency 16
     """
     from planner.spec import parse_spec
-    from planner.spec.json_schema import json_schema
+    from planner.spec.starter import SCHEMA_FILE, app_name, starter_spec
 
-    repo = _answer(repo, "--model", "Model on the hub (org/name)")
-    context = _answer(context, "--context", "Context in tokens (or auto)", "auto")
-    concurrency = int(_answer(None if concurrency is None else str(concurrency), "--concurrency", "In flight", "32"))
-    name = name or re.sub(r"[^a-z0-9]+", "-", repo.rpartition("/")[2].lower()).strip("-")[:63].rstrip("-")
-    path = out or Path(f"{name}.yaml")
-    text = STARTER.format(
-        schema=SCHEMA_NAME,
-        path=path,
-        name=name,
-        repo=repo,
-        context=context,
-        concurrency=concurrency,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+    repo = _answer(repo, "--model", "model.repo", "Model on the hub (org/name)")
+    text = starter_spec(
+        repo,
+        context=_answer(context, "--context", "engine.max_model_len", "Context in tokens, or auto", "auto"),
+        concurrency=_answer(concurrency, "--concurrency", "workload.concurrency", "Requests in flight", "32"),
+        input_tokens=_answer(input_tokens, "--input-tokens", "workload.input_tokens"),
+        output_tokens=_answer(output_tokens, "--output-tokens", "workload.output_tokens"),
+        name=(name := _answer(name or app_name(repo), "--name", "name")),
+        schema=SCHEMA_FILE,
     )
-    parse_spec(text, str(path))
-    if path.exists() and not force:
-        raise SpecError([f"{path}: is there already and is left as it is; type --force to overwrite, or --out FILE."])
-    path.write_text(text, encoding="utf-8")
-    path.with_name(SCHEMA_NAME).write_text(json.dumps(json_schema(), indent=2) + "\n", encoding="utf-8")
-    click.echo(f"{path}: written. Next: gpuplan plan {path}")
+    parse_spec(text, out or f"{name}.yaml")
+    if out == "-":
+        click.echo(text, nl=False)
+    else:
+        _write(Path(out or f"{name}.yaml"), text, overwrite=force)
 
 
-def _answer(given: str | None, flag: str, question: str, default: str | None = None) -> str:
+def _answer(given: str | None, flag: str, key: str, question: str = "", default: str | None = None) -> str:
+    """A checked value: the flag's, or on a terminal an answer, asked for again until it can be used."""
     if given is not None:
+        if message := _problem(key, given):
+            raise SpecError([f"{flag}: {message}"])
         return given
-    if not sys.stdin.isatty():
+    if not _on_terminal():
         click.echo(f"{flag} is missing and there is no terminal to ask on; type {flag} VALUE.", err=True)
         sys.exit(EXIT_USAGE)
-    answer: str = click.prompt(question, default=default, err=True)
-    return answer
+    while True:
+        answer = str(click.prompt(question, default=default, err=True)).strip()
+        if not (message := _problem(key, answer)):
+            return answer
+        click.echo(message, err=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _problem(key: str, value: str) -> str | None:
+    """What is wrong with one value of the spec."""
+    from planner.spec import parse_spec
+
+    try:
+        parse_spec(CHECKED_WITH, "init", [f"{key}={value}"])
+    except SpecError as error:
+        return "; ".join(line.split(": ", 2)[2] for line in error.problems)
+    return None if value and "\n" not in value else "empty, or more than one line; type a value"
+
+
+def _write(path: Path, text: str, *, overwrite: bool) -> None:
+    """The spec, and beside it the schema that its first line tells editors of."""
+    from planner.spec.json_schema import json_schema
+    from planner.spec.starter import SCHEMA_FILE
+
+    try:
+        with path.open("w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(text)
+        schema = json.dumps(json_schema(), indent=2, ensure_ascii=False)
+        path.with_name(SCHEMA_FILE).write_text(schema + "\n", encoding="utf-8")
+    except FileExistsError:
+        raise SpecError(
+            [f"{path}: is there already and is left as it is; type --force to overwrite it, or --out FILE"]
+        ) from None
+    except OSError as error:
+        raise SpecError([f"{path}: cannot be written ({error.strerror}); type --out FILE"]) from error
+    click.echo(f"Wrote {path}, and {SCHEMA_FILE} for your editor. Next: gpuplan plan {path}")

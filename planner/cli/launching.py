@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from planner.cli.options import with_target
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ TTL = re.compile(r"(\d+)([mhd])")
 TTL_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 SHORTEST_TTL = timedelta(minutes=10)
 LONGEST_TTL = timedelta(days=300)  # the stop is a yearly cron line
-TARGET = click.option("--target", metavar="NAME", help="Run it there instead of where the spec says: modal or local.")
 
 
 class Ttl(click.ParamType[timedelta]):
@@ -54,11 +54,6 @@ class Decided:
     option: Option
     release: Release
     stale: tuple[str, ...] = ()
-
-
-def with_target(overrides: Sequence[str], target: str | None) -> tuple[str, ...]:
-    """--target NAME as the override that it is."""
-    return (*overrides, f"target={target}") if target else tuple(overrides)
 
 
 def read_spec(source: str, overrides: Sequence[str] = (), target: str | None = None) -> Spec:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.launching import TARGET, ProgressLine, confirm, end_on_terminate, with_target
-from planner.cli.options import JSON, planning
+from planner.cli.launching import ProgressLine, confirm, end_on_terminate
+from planner.cli.options import JSON, SPEC, TARGET, planning, with_target
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @planning
 @JSON
 @TARGET

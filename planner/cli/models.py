@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.completing import complete_models
 from planner.cli.options import CATALOG, JSON
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("search", nargs=-1)
+@click.argument("search", nargs=-1, shell_complete=complete_models)
 @CATALOG
 @JSON
 def models(search: tuple[str, ...], catalog_file: Path | None, as_json: bool) -> None:

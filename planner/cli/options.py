@@ -7,13 +7,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.completing import complete_overrides, complete_specs, complete_targets
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+SPEC: Decorator = click.argument("spec", shell_complete=complete_specs)
+SPECS: Decorator = click.argument("specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=complete_specs)
 SET: Decorator = click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set any key of the spec, e.g. --set gpu.counts=[2]."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    shell_complete=complete_overrides,
+    help="Set any key of the spec, e.g. --set gpu.counts=[2].",
+)
+TARGET: Decorator = click.option(
+    "--target",
+    metavar="NAME",
+    shell_complete=complete_targets,
+    help="Run it there instead of where the spec says: modal or local.",
 )
 CATALOG: Decorator = click.option(
     "--catalog",
@@ -39,3 +54,8 @@ def planning(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (MEASUREMENTS, OFFLINE, CATALOG, SET):
         command = option(command)
     return command
+
+
+def with_target(overrides: Sequence[str], target: str | None) -> tuple[str, ...]:
+    """--target NAME as the override that it is."""
+    return (*overrides, f"target={target}") if target else tuple(overrides)

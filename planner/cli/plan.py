@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.options import ASSUME_KV, JSON, planning
+from planner.cli.options import ASSUME_KV, JSON, SPEC, TARGET, planning
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @planning
+@TARGET
 @JSON
 @ASSUME_KV
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan, for `gpuplan deploy`.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.catalog import load_catalog
+from planner.cli.options import with_target
 from planner.make_plan import make_plan
 from planner.measurements import load_measurements
 from planner.model.find import find_checkpoint
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from planner.spec import Spec
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-BARE_SPEC = """\
-name: {name}
-model:
-  repo: {repo}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +42,23 @@ class Planned:
     text: str | None = None  # the spec that a bare org/name stands for
 
 
-def plan_from(source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Planned:
-    """Read the spec (a file, "-" or org/name), find the model, plan.
+def plan_from(source: str, *, overrides: Sequence[str] = (), target: str | None = None, **asked: Any) -> Planned:
+    """Read the spec (a file, "-" or org/name), find the model, plan; ``target`` instead of the spec's own.
 
     Raises SpecError (exit 2) and ModelError (exit 6).
     """
     text = bare_spec(source)
     if text is not None:
-        return plan_text(text, source, overrides=overrides, **asked)
+        return plan_text(text, source, overrides=overrides, target=target, **asked)
+    overrides = with_target(overrides, target)
     return _plan(load_spec(source, overrides, asked.get("catalog_file")), source, **asked)
 
 
-def plan_text(text: str, source: str, *, overrides: Sequence[str] = (), **asked: Any) -> Planned:
+def plan_text(
+    text: str, source: str, *, overrides: Sequence[str] = (), target: str | None = None, **asked: Any
+) -> Planned:
     """Plan a spec whose text is at hand; ``source`` names it in errors and is what model.path is relative to."""
+    overrides = with_target(overrides, target)
     spec = parse_spec(text, source, overrides, asked.get("catalog_file"))
     return replace(_plan(spec, source, **asked), text=text)
 
@@ -92,8 +92,9 @@ def bare_spec(source: str) -> str | None:
     """The ten-second spec that `org/name` stands for, or None where SOURCE is a file or "-"."""
     if source == "-" or Path(source).exists() or not REPO.fullmatch(source) or source.endswith((".yaml", ".yml")):
         return None
-    name = re.sub(r"[^a-z0-9]+", "-", source.split("/")[1].lower()).strip("-")
-    return BARE_SPEC.format(name=name[:63].rstrip("-"), repo=source)
+    from planner.spec import starter
+
+    return starter.bare_spec(source)
 
 
 def base_dir(source: str) -> Path:

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from planner.cli.launching import TARGET, Ttl, decide
-from planner.cli.options import JSON, planning
+from planner.cli.completing import complete_specs
+from planner.cli.launching import Ttl, decide
+from planner.cli.options import JSON, TARGET, planning
 
 
 @click.command()
-@click.argument("spec_or_plan")
+@click.argument("spec_or_plan", shell_complete=complete_specs)
 @planning
 @JSON
 @TARGET

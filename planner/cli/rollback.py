@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.launching import TARGET, ProgressLine, confirm, open_target, read_spec
-from planner.cli.options import JSON, SET
+from planner.cli.launching import ProgressLine, confirm, open_target, read_spec
+from planner.cli.options import JSON, SET, SPEC, TARGET
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LEASE_S = 300.0
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @click.argument("version", type=click.IntRange(min=1), required=False)
 @SET
 @TARGET

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.launching import TARGET, open_target, read_spec
-from planner.cli.options import JSON, SET
+from planner.cli.launching import open_target, read_spec
+from planner.cli.options import JSON, SET, SPEC, TARGET
 
 if TYPE_CHECKING:
     from planner.deployment.running import Running
@@ -17,7 +17,7 @@ HEALTH_S = 10.0
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @SET
 @TARGET
 @JSON

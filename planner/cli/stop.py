@@ -7,13 +7,13 @@ import sys
 
 import click
 
-from planner.cli.launching import TARGET, confirm, open_target, read_spec
-from planner.cli.options import JSON, SET
+from planner.cli.launching import confirm, open_target, read_spec
+from planner.cli.options import JSON, SET, SPEC, TARGET
 from planner.errors import EXIT_LAUNCH
 
 
 @click.command()
-@click.argument("spec")
+@SPEC
 @SET
 @TARGET
 @JSON

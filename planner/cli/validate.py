@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.options import CATALOG
+from planner.cli.options import CATALOG, SPECS
 from planner.errors import EXIT_USAGE, SpecError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@SPECS
 @CATALOG
 def validate(specs: tuple[str, ...], catalog_file: Path | None) -> None:
     """Check spec files; print every problem of every file at once.

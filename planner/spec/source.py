@@ -198,9 +198,10 @@ def _unopened(path: str, error: OSError) -> str:
     target = Path(path)
     if isinstance(error, FileNotFoundError):
         folder = target.parent
-        siblings = [str(folder / name.name) for name in folder.iterdir()] if folder.is_dir() else []
-        near = did_you_mean(str(target), [name for name in siblings if name.endswith((".yaml", ".yml"))])
-        return f"no such file; {f'did you mean {near}?' if near else 'type the path of a spec, or run: gpuplan init'}"
+        siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        near = did_you_mean(target.name, [name for name in siblings if name.endswith((".yaml", ".yml"))])
+        advice = f"did you mean {folder / near}?" if near else "type the path of a spec, or run: gpuplan init"
+        return f"no such file; {advice}"
     if isinstance(error, IsADirectoryError):
         return "is a folder; type the path of a spec in it"
     return f"cannot be read ({error.strerror}); type a path that you may read"
