@@ -28,6 +28,7 @@ DOCUMENTED = (V0_25, V0_33)  # versions whose rules were read in source; between
 
 GIB = 2**30
 LARGEST_TIER_BYTES = 160 * GIB  # get_batch_defaults: B200 and larger; from 0.33.0
+BLACKWELL_FAMILY = 10  # compute capability 10.x: B200, B300
 LARGE_TIER_BYTES = 70 * GIB  # get_batch_defaults: H100, H200; not A100, whatever its size
 
 
@@ -89,7 +90,7 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
-        kv_cache_dtype=resolve_kv_cache_dtype(asked.kv_cache_dtype, dtype, facts),
+        kv_cache_dtype=resolve_kv_cache_dtype(asked.kv_cache_dtype, dtype, facts, _on_blackwell(facts, gpu, rules)),
         gpu_memory_utilization=asked.gpu_memory_utilization,
         enforce_eager=asked.enforce_eager,
         enable_prefix_caching=prefix_caching,
@@ -170,6 +171,11 @@ def mamba_cache_mode(facts: ModelFacts, rules: Version, prefix_caching: bool) ->
     if not prefix_caching or "mamba" not in cache_kinds(facts):
         return "none"
     return "all" if rules < V0_33 and facts.mamba_prefix_caching else "align"
+
+
+def _on_blackwell(facts: ModelFacts, gpu: Gpu, rules: Version) -> str | None:
+    is_datacenter = gpu.compute_capability // 10 == BLACKWELL_FAMILY
+    return facts.blackwell_kv_cache_dtype if rules >= V0_33 and is_datacenter else None
 
 
 def _number(flags: Mapping[str, Any], name: str) -> int | None:

@@ -39,11 +39,14 @@ def resolve_dtype(asked: str, facts: ModelFacts, gpu: Gpu) -> str:
     return dtype if dtype in supported else supported[0]
 
 
-def resolve_kv_cache_dtype(asked: str, dtype: str, facts: ModelFacts) -> str:
-    """The KV cache's format: as asked, else as the checkpoint says, else the model's dtype."""
+def resolve_kv_cache_dtype(asked: str, dtype: str, facts: ModelFacts, blackwell: str | None = None) -> str:
+    """The KV cache's format: as asked, else as the checkpoint says, else the model's dtype.
+
+    ``blackwell``: the class's own choice on the GPU at hand (models/config.py GlmMoeDsaForCausalLM).
+    """
     if asked != "auto":
         return asked
-    return checkpoint_kv_cache_dtype(facts.quantization) or dtype
+    return checkpoint_kv_cache_dtype(facts.quantization) or blackwell or dtype
 
 
 def is_quantized_kv_cache(kv_cache_dtype: str) -> bool:

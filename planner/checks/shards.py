@@ -47,7 +47,8 @@ def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConf
     """distributed/utils.py divide: every width that is cut must divide by tp."""
     tp = candidate.tensor_parallel_size
     whole_experts = engine.enable_expert_parallel
-    for name, width in _cut_widths(facts, whole_experts, engine.language_model_only):
+    whole_tower = engine.language_model_only or bool(facts.tower_heads and facts.tower_heads % tp)
+    for name, width in _cut_widths(facts, whole_experts, whole_tower):
         if width % tp:
             return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)
     return None
@@ -93,6 +94,10 @@ def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: Engine
     if engine.enable_expert_parallel and not facts.num_experts:
         reason = "Number of experts in the model must be greater than 0 when expert parallelism is enabled."
         return Refusal("engine_support", reason, 1, 0)
+    if engine.max_num_batched_tokens < engine.max_num_seqs:
+        tokens, seqs = engine.max_num_batched_tokens, engine.max_num_seqs
+        reason = f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs})."
+        return Refusal("engine_support", reason, seqs, tokens)
     if facts.max_experts_tp and candidate.tensor_parallel_size > facts.max_experts_tp:
         tp, most = candidate.tensor_parallel_size, facts.max_experts_tp
         reason = f"Tensor parallel size {tp} is greater than the number of experts {most}."
@@ -121,10 +126,10 @@ def _kv_heads(facts: ModelFacts) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=512)
-def _cut_widths(facts: ModelFacts, whole_experts: bool, language_model_only: bool) -> tuple[tuple[str, int], ...]:
+def _cut_widths(facts: ModelFacts, whole_experts: bool, whole_tower: bool) -> tuple[tuple[str, int], ...]:
     """Every width that tensor parallelism cuts, each once: vocabulary, projections, experts, towers."""
     modules = [*facts.embedding, *facts.lm_head, *facts.everywhere, *facts.first_only]
-    modules += [] if language_model_only else facts.tower
+    modules += [] if whole_tower else facts.tower
     modules += [module for run in facts.layers for module in run.layer.modules]
     widths = {width: name for module in modules for name, width in _module_widths(module, whole_experts)}
     return tuple((name, width) for width, name in widths.items())

@@ -81,7 +81,6 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
         rest += facts.embedding
     if stage == 0:
         rest += facts.first_only
-        rest += [] if rank.engine.language_model_only else facts.tower
     if stage == pp - 1 or facts.tables_everywhere:
         rest += [*facts.lm_head, *facts.final]
     if stage == pp - 1 > 0 and facts.tied_embedding and not everywhere:
@@ -91,13 +90,24 @@ def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     for schemes, layer, count in _layer_groups(facts, quantization, pp, stage):
         layers += count * _layer_bytes(rank, layer, schemes)
         shared |= _shared(layer.modules)
-    shared |= _shared(rest)
-    outside = sum(
-        _module_bytes(rank, module, _scheme(quantization, "", module)) for module in rest if not _is_shared(module)
-    )
+    tower = () if stage or rank.engine.language_model_only else facts.tower
+    shared |= _shared((*rest, *tower))
+    outside = _plain_bytes(rank, rest, quantization) + _plain_bytes(_tower_rank(rank), tower, quantization)
     buffers = sum(_parameter_bytes(rank, module) for module in shared.values())
     indices = rounded(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
     return layers + outside + buffers + indices + _deepstack_bytes(rank)
+
+
+def _plain_bytes(rank: Rank, modules: Iterable[Module], quantization: Quantization) -> int:
+    return sum(
+        _module_bytes(rank, module, _scheme(quantization, "", module)) for module in modules if not _is_shared(module)
+    )
+
+
+def _tower_rank(rank: Rank) -> Rank:
+    """models/vision.py is_vit_use_data_parallel: heads that do not divide leave the tower whole."""
+    heads = rank.facts.tower_heads
+    return Rank(rank.facts, rank.gpu, rank.engine, 1) if heads and heads % rank.tp else rank
 
 
 def _deepstack_bytes(rank: Rank) -> int:

@@ -219,6 +219,7 @@ class ModelFacts:
     layers_prefix: str = "model.layers"  # the engine's name of the layer list; layer i is f"{layers_prefix}.{i}"
     name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
+    tower_heads: int | None = None  # where tp does not divide them the whole tower is on every rank; None: it must
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
     deepstack_levels: int = 0  # vision features added to early layers: one buffer of hidden states per level
@@ -229,6 +230,7 @@ class ModelFacts:
     attn_logit_softcapping: bool = False
     flash_attn_version: int | None = None  # the class asks for one version in all layers, else for Triton
     packed_kv_cache: bool = False  # all layers' pages of one block lie together (vLLM's block-outermost layouts)
+    blackwell_kv_cache_dtype: str | None = None  # what kv_cache_dtype "auto" is on B200 and B300, from 0.33.0
     mamba_prefix_caching: bool = False  # vLLM's SupportsMambaPrefixCaching: mamba_cache_mode "all" before 0.33.0
     mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size
 

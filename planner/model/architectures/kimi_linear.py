@@ -41,7 +41,43 @@ def kimi_k3(config: Config) -> ModelFacts:
         "name_prefixes": LANGUAGE_PREFIXES,
         "engine_added_in": "0.33.0",
     }
-    return replace(assemble(config, kimi_linear_layers(text), _body(text, flags)), model_type="kimi_k3")
+    facts = assemble(config, kimi_linear_layers(text), _body(text, flags))
+    heads = required(config["vision_config"], "vt_num_attention_heads")
+    return replace(facts, model_type="kimi_k3", tower=k3_tower(config), tower_heads=heads, is_multimodal=True)
+
+
+def k3_tower(config: Config) -> Modules:
+    """MoonViT without biases and with attention wider than the rest; then a projector (kimi_k25_vit.py)."""
+    vision = config["vision_config"]
+    width, inner = required(vision, "vt_hidden_size"), required(vision, "qkv_hidden_size")
+    heads, mlp = required(vision, "vt_num_attention_heads"), required(vision, "vt_intermediate_size")
+    patch, kernel = required(vision, "patch_size"), required(vision, "merge_kernel_size")
+    grid = (required(vision, "init_pos_emb_height"), required(vision, "init_pos_emb_width"), width)
+    merged, out = width * kernel[0] * kernel[1], required(vision, "text_hidden_size")
+    block = (
+        *norm("vision_tower.norm0", width),
+        *norm("vision_tower.norm1", width),
+        Linear("vision_tower.wqkv", width, (Output(inner, heads),) * 3, "column", quantizable=False),
+        Linear("vision_tower.wo", inner, (Output(width),), "row", in_heads=heads, quantizable=False),
+        Linear("vision_tower.fc0", width, (Output(mlp),), "column", quantizable=False),
+        Linear("vision_tower.fc1", mlp, (Output(width),), "row", quantizable=False),
+    )
+    return (
+        Parameter("vision_tower.patch_embed.proj.weight", (width, 3, patch, patch)),
+        Parameter("vision_tower.patch_embed.pos_emb.weight", grid),
+        Parameter(
+            "vision_tower.patch_embed.pos_emb.time_weight",
+            (required(vision, "init_pos_emb_time"), 1, width),
+            dtype="float32",
+            buffer=True,
+            loaded=False,
+        ),
+        *(block * required(vision, "vt_num_hidden_layers")),
+        *norm("vision_tower.final_layernorm", width),
+        replicated("mm_projector.linear_1", merged, merged, quantizable=False),
+        replicated("mm_projector.linear_2", merged, out, quantizable=False),
+        *norm("mm_projector.post_norm", out),
+    )
 
 
 def _body(text: Config, flags: Mapping[str, object] | None = None) -> Body:

@@ -135,7 +135,11 @@ def deepseek(config: Config) -> ModelFacts:
         num_experts=required(text, "n_routed_experts"),
         kv_heads=1,
         head_dim=required(text, "kv_lora_rank") + required(text, "qk_rope_head_dim"),
-        flags={"is_mla": True, "index_topk": optional(text, "index_topk", default=0)},
+        flags={
+            "is_mla": True,
+            "index_topk": optional(text, "index_topk", default=0),
+            "blackwell_kv_cache_dtype": "fp8_e4m3" if text.get("model_type") == "glm_moe_dsa" else None,
+        },
     )
     gate_dtype = "float32" if text.get("model_type") == "glm4_moe_lite" else None  # GLM's router computes in fp32
     return assemble(config, deepseek_layers(text, gate_dtype), body)
