@@ -53,6 +53,31 @@ def test_validate_reads_standard_input() -> None:
     assert run("validate", "-", input="name: a\n").stderr == "stdin:1:1: model: missing; type model: {repo: org/name}\n"
 
 
+@pytest.mark.parametrize(
+    ("repo", "near"),
+    [
+        ("meta-lama/Llama-2-70b-chat-hf", "meta-llama/Llama-2-70b-chat-hf"),
+        ("qwen/qwen3-8b", "Qwen/Qwen3-8B"),
+        ("Qwen/Qwen3-9B", None),
+        ("Qwen/Qwen3-8B", None),
+        ("acme/chat", None),
+    ],
+)
+def test_validate_hints_at_a_mistyped_model(repo: str, near: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: a\nmodel: {{repo: {repo}}}\n")
+    result = run("validate", str(path))
+    hint = f"{path}: model.repo: not in the catalogue, and near to {near}; did you mean that?\n" if near else ""
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{path}: ok\n", hint)
+
+
+def test_validate_takes_sets(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(MINIMAL)
+    result = run("validate", str(path), "--set", "gpu.counts=[9]")
+    assert (result.exit_code, result.stderr) == (2, "--set: gpu.counts[0]: 9 is out of range; type 1 to 8\n")
+
+
 def test_the_schema_file_is_what_schema_prints(update_golden: bool) -> None:
     printed = run("schema").stdout
     assert json.loads(printed) == json_schema()

@@ -46,3 +46,14 @@ def near_model(written: str) -> str | None:
     by_name = {name.split("/")[1]: name for name in names}
     near = did_you_mean(written, by_name)
     return by_name[near] if near else None
+
+
+ALIKE = 0.94  # difflib's ratio; other sizes of one model (8B, 9B) are further apart than a slip
+
+
+def mistyped_model(repo: str) -> str | None:
+    """The catalogue's model that a repository's name may be a slip of; None where it is one, or near to none."""
+    from planner.catalog import load_catalog
+
+    names = load_catalog().model_names()
+    return None if repo in names else did_you_mean(repo, names, ALIKE)

@@ -55,12 +55,15 @@ class Problems:
         return SpecError(self.lines())
 
 
-def did_you_mean(word: str, names: Iterable[str]) -> str | None:
-    """The name that ``word`` most likely stands for: the same but for case and punctuation, else the nearest."""
+def did_you_mean(word: str, names: Iterable[str], least: float = 0.7) -> str | None:
+    """The name that ``word`` most likely stands for: the same but for case and punctuation, else the nearest.
+
+    ``least`` is how alike they must be, as difflib's ratio from 0 to 1.
+    """
     import difflib
 
     known = {_bare(name): name for name in reversed(list(names))}
-    near = difflib.get_close_matches(_bare(word), known, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(_bare(word), known, n=1, cutoff=least)
     return known[near[0]] if near else None
 
 

@@ -10,9 +10,8 @@ BARE = """\
 name: {name}
 model:
   repo: {repo}
-# engine:   {{version: "0.33.0"}}                                           # max_model_len: the model's own limit
-# workload: {{concurrency: 32, input_tokens: 512, output_tokens: 256}}   # cut to the model's limit
-# gpu:      every type in the catalogue, 1 to 8 of them
+# Assumed: the model's own context, every GPU in the catalogue, 1 to 8 of them, and
+# workload: {{concurrency: 32, input_tokens: 512, output_tokens: 256}}
 """
 
 STARTER = """\
