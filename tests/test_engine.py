@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from planner.candidates import Candidate
+from planner.checks.shards import check_engine_support
 from planner.engine import parse_version, rules_of, version_warnings
 from planner.engine_dtypes import checkpoint_kv_cache_dtype
-from tests.hand_made import FULL, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of
+from tests.hand_made import FULL, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of, gpu
 
 
 @pytest.mark.parametrize(
@@ -156,3 +158,11 @@ def test_flags_are_read_with_dashes_or_underscores() -> None:
     assert engine.block_size == 32
     assert engine.language_model_only
     assert engine.flag("block-size") == 32
+
+
+def test_a_batch_below_max_num_seqs_is_refused_in_vllms_words() -> None:
+    engine = engine_of(LLAMA_3_8B, max_num_batched_tokens=128, max_num_seqs=256)
+    refusal = check_engine_support(LLAMA_3_8B, Candidate(gpu("H100"), None, 1, 1, 1), engine)
+    assert refusal is not None
+    assert (refusal.code, refusal.needed, refusal.available) == ("engine_support", 256, 128)
+    assert "max_num_batched_tokens (128) must be greater than or equal to max_num_seqs (256)" in refusal.reason
