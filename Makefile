@@ -28,7 +28,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/speed.py
