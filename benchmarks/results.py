@@ -96,8 +96,8 @@ def memory_part(rows: Sequence[Row]) -> str:
         ),
     ]
     words = (
-        "KV tokens of gpt-oss differ because between two documented versions the older one's rules apply: 0.25.0 holds\n"
-        "a sliding window's blocks for one batch in flight, 0.26.0 and 0.33.0 for two."
+        "KV tokens of gpt-oss differ because between two documented versions the older one's rules apply: 0.25.0\n"
+        "holds a sliding window's blocks for one batch in flight, 0.26.0 and 0.33.0 for two."
     )
     return "\n".join([*lines, "", words, ""])
 

@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logs": ("planner.cli.logs", "Print the log of what runs."),
     "rollback": ("planner.cli.rollback", "Make an earlier version the current one."),
     "stop": ("planner.cli.stop", "End the app and its containers, and prove that nothing is left."),
+    "measure": (
+        "planner.cli.measure",
+        "Start the real engine without weights and compare memory and speed with the plan.",
+    ),
     "models": ("planner.cli.models", "List the models that can be planned with no network."),
     "gpus": ("planner.cli.gpus", "List GPUs: memory, bandwidth, arithmetic, counts sold, price per hour."),
     "prices": ("planner.cli.prices", "Show every price with its age and where it is from."),

@@ -1,0 +1,2 @@
+class UsageContext:
+    OPENAI_API_SERVER = "server"
