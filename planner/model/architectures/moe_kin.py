@@ -1,0 +1,134 @@
+"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE.
+
+vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe}.py; FlexOlmo runs through vLLM's
+Transformers backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planner.model.architectures.assemble import Body, assemble
+from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, norm, router
+from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
+from planner.model.architectures.moe import Routing, moe_block, sparse_layers
+from planner.model.architectures.reading import optional, required, text_config
+from planner.model.architectures.rope import frequencies
+from planner.model.architectures.windows import layer_windows
+from planner.model.facts import Layer, Parameter
+
+if TYPE_CHECKING:
+    from planner.model.architectures.blocks import Modules
+    from planner.model.architectures.reading import Config
+    from planner.model.facts import ModelFacts
+
+ERNIE_HEAD_DIM = 128  # transformers' Ernie4_5_MoeConfig: its attention's heads, where head_dim is left out
+
+
+def whole_head_norms(text: Config, *, split: bool) -> Modules:
+    """Norms over all query and all key heads; ``split``: each rank keeps those of its own heads."""
+    heads = read_heads(text)
+    widths = {"q_norm": heads.num_heads, "k_norm": heads.num_kv_heads}
+    return tuple(
+        Parameter(f"self_attn.{name}.weight", (count * heads.head_dim,), 0 if split else None, heads=count)
+        for name, count in widths.items()
+    )
+
+
+def olmoe(config: Config) -> ModelFacts:
+    """Norms over whole heads, experts in every layer."""
+    text = text_config(config)
+    count = required(text, "num_experts")
+    routing = Routing(required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"))
+    extra = whole_head_norms(text, split=False)
+    layers = [replace(layer, modules=layer.modules + extra) for layer in sparse_layers(text, Shape(), routing)]
+    return assemble(config, layers, Body(num_experts=count))
+
+
+def flex_olmo(config: Config) -> ModelFacts:
+    """OLMo 2's norms around experts."""
+    text = text_config(config)
+    count = required(text, "num_experts")
+    routing = Routing(required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"))
+    shape = Shape(norms=("post_attention_layernorm", "post_feedforward_layernorm"), rope=False)
+    heads = read_heads(text)
+    extra = whole_head_norms(text, split=False) + frequencies(heads.head_dim, "")
+    layers = [replace(layer, modules=layer.modules + extra) for layer in sparse_layers(text, shape, routing)]
+    return assemble(config, layers, Body(num_experts=count))
+
+
+def granite_moe(config: Config) -> ModelFacts:
+    """Mixtral's layer with scaled branches; a shared MLP where the config gives it a width."""
+    text = text_config(config)
+    count, size = required(text, "num_local_experts"), required(text, "hidden_size")
+    routing = Routing(
+        required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"), "block_sparse_moe"
+    )
+    shared_width = optional(text, "shared_intermediate_size", default=0)
+    shared: Modules = ()
+    if shared_width:
+        shared = gated_mlp(size, shared_width, "shared_mlp", names=("input_linear", "output_linear"))
+    layers = [replace(layer, modules=layer.modules + shared) for layer in sparse_layers(text, Shape(), routing)]
+    return assemble(config, layers, Body(num_experts=count))
+
+
+def ernie4_5_moe(config: Config) -> ModelFacts:
+    """A router in fp32, shared experts, leading dense layers; refuses more ranks than experts."""
+    text = {"head_dim": ERNIE_HEAD_DIM, **text_config(config)}
+    size, heads = required(text, "hidden_size"), read_heads(text)
+    count, width = required(text, "moe_num_experts"), required(text, "moe_intermediate_size")
+    shared = optional(text, "moe_num_shared_experts", default=0)
+    biased = bool(text.get("use_bias"))
+    routing = Routing(
+        width,
+        count,
+        required(text, "moe_k"),
+        gate_dtype="float32",
+        correction_bias=True,
+        shared_width=width * shared,
+    )
+    sparse, dense = moe_block(size, routing), gated_mlp(size, required(text, "intermediate_size"), bias=biased)
+    block = attention_block(text, Shape(qkv_bias=biased, out_bias=biased)) + norms_of(text, Shape())
+    layers = [
+        Layer((*block, *(sparse if is_sparse else dense)), (attention_cache(heads),))
+        for is_sparse in _ernie_sparse(text)
+    ]
+    return assemble(config, layers, Body(tied=True, num_experts=count, head_dim=heads.head_dim))
+
+
+def _ernie_sparse(text: Config) -> list[bool]:
+    """moe_layer_start_index, moe_layer_end_index and moe_layer_interval (ernie45_moe.py)."""
+    count = required(text, "num_hidden_layers")
+    first = optional(text, "moe_layer_start_index", default=0)
+    last = optional(text, "moe_layer_end_index", default=count - 1)
+    last = count - 1 if last < 0 else last
+    interval = optional(text, "moe_layer_interval", default=1)
+    return [first <= index <= last and (index + 1) % interval == 0 for index in range(count)]
+
+
+def exaone_moe(config: Config) -> ModelFacts:
+    """EXAONE 4's heads before experts with a correction bias, shared experts and leading dense layers."""
+    text = text_config(config)
+    size, heads = required(text, "hidden_size"), read_heads(text)
+    count, width = required(text, "num_experts"), required(text, "moe_intermediate_size")
+    sparse = (
+        *router(size, count, correction_bias="mlp.e_score_correction_bias"),
+        *experts(size, width, count, required(text, "num_experts_per_tok")),
+        *gated_mlp(size, width * optional(text, "num_shared_experts", default=1), "mlp.shared_experts"),
+    )
+    dense = gated_mlp(size, required(text, "intermediate_size"))
+    block = (*attention(heads, qk_norm=True), *rope_of(text, heads), *norms_of(text, Shape()))
+    layers = [
+        Layer((*block, *(sparse if is_sparse else dense)), (attention_cache(heads, window.kind, window.tokens),))
+        for is_sparse, window in zip(_exaone_sparse(text), layer_windows(text), strict=True)
+    ]
+    return assemble(config, layers, Body(num_experts=count, final=norm("model.norm", size)))
+
+
+def _exaone_sparse(text: Config) -> list[bool]:
+    """is_moe_layer where it is published, else all but the first_k_dense_replace leading layers."""
+    count = required(text, "num_hidden_layers")
+    if published := text.get("is_moe_layer"):
+        return [bool(flag) for flag in published[:count]]
+    return [index >= optional(text, "first_k_dense_replace", default=1) for index in range(count)]
