@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from planner import __version__
 from planner.errors import SpecError
@@ -18,7 +20,35 @@ if TYPE_CHECKING:
     from planner.plan import Option, Plan
 
 KIND = "gpuplan-plan"
-SPLIT = ("gpu", "count", "tensor_parallel_size", "pipeline_parallel_size")
+
+
+class PlanModel(TypedDict):
+    """The model of a plan document, as far as a deployment needs it."""
+
+    revision: str | None
+
+
+class PlanOption(TypedDict):
+    """The chosen option, as far as it names the configuration and its price."""
+
+    gpu: str
+    count: int
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    usd_per_hour: float
+
+
+class PlanDocument(TypedDict):
+    """What must stand in a saved plan; the rest of the document is for people and scripts."""
+
+    spec: str
+    spec_path: str
+    spec_sha256: str
+    model: PlanModel
+    chosen: PlanOption
+    engine_version: str
+    prices_as_of: str | None
+    generator: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +93,18 @@ def read_plan(path: Path) -> SavedPlan | None:
         return None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         return None
+    from pydantic import TypeAdapter, ValidationError  # only a saved plan pays for it
+
     try:
-        return _saved(document)
-    except (KeyError, TypeError):
-        raise SpecError([f"{path}: a damaged plan. Make it again: gpuplan plan SPEC --out {path}"]) from None
+        return _saved(TypeAdapter(PlanDocument).validate_python(document))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        key = ".".join(map(str, wrong["loc"]))
+        damage = f"{path}: a damaged plan: {key}: {wrong['msg'].lower()}."
+        raise SpecError([f"{damage} Make it again: gpuplan plan SPEC --out {path}"]) from None
 
 
-def _saved(document: dict[str, Any]) -> SavedPlan:
+def _saved(document: PlanDocument) -> SavedPlan:
     chosen = document["chosen"]
     return SavedPlan(
         spec_text=document["spec"],
@@ -77,8 +112,13 @@ def _saved(document: dict[str, Any]) -> SavedPlan:
         spec_sha256=document["spec_sha256"],
         revision=document["model"]["revision"],
         engine_version=document["engine_version"],
-        split=(str(chosen["gpu"]), *(int(chosen[key]) for key in SPLIT[1:])),  # type: ignore[arg-type]
-        usd_per_hour=float(chosen["usd_per_hour"]),
+        split=(
+            chosen["gpu"],
+            chosen["count"],
+            chosen["tensor_parallel_size"],
+            chosen["pipeline_parallel_size"],
+        ),
+        usd_per_hour=chosen["usd_per_hour"],
         prices_as_of=document["prices_as_of"],
         generator=document["generator"],
     )
