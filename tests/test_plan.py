@@ -17,7 +17,7 @@ from planner.errors import ModelError, UnknownArchitectureError
 from planner.explain.text import explain_plan
 from planner.hints import find_hints
 from planner.make_plan import make_plan
-from planner.model.architectures import make_facts
+from planner.model.architectures import ARCHITECTURES, family_of, make_facts
 from planner.model.find import find_checkpoint
 from planner.model.identity import Checkpoint
 from planner.spec import load_spec, parse_spec
@@ -256,3 +256,8 @@ def test_fits_answers_the_reverse_question() -> None:
     assert result.exit_code == 0
     assert "meta-llama/Llama-2-70b-chat-hf" in result.stdout
     assert run("fits", "T4", "llama-2-70b").exit_code == 4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_names_a_function(architecture: str) -> None:
+    assert (family_of(architecture).__doc__ or "").strip()
