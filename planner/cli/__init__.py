@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "planner.cli.measure",
         "Start the real engine without weights and compare memory and speed with the plan.",
     ),
+    "bench": ("planner.cli.bench", "Measure throughput and latency of a running endpoint or of a local engine."),
     "models": ("planner.cli.models", "List the models that can be planned with no network."),
     "gpus": ("planner.cli.gpus", "List GPUs: memory, bandwidth, arithmetic, counts sold, price per hour."),
     "prices": ("planner.cli.prices", "Show every price with its age and where it is from."),
