@@ -70,7 +70,7 @@ def falcon(config: Config) -> ModelFacts:
         embedding_name="transformer.word_embeddings",
         heads=heads.num_heads,
         kv_heads=heads.num_kv_heads,
-        flags={"layers_prefix": "transformer.h"},
+        flags={"layers_prefix": "transformer.h", "tables_everywhere": True},
     )
     return assemble(config, repeated(text, modules, heads), body)
 
@@ -95,7 +95,7 @@ def gpt2(config: Config) -> ModelFacts:
         embedding=(Parameter("transformer.wpe.weight", (required(text, "n_positions"), size)),),
         embedding_name="transformer.wte",
         final=norm("transformer.ln_f", size, bias=True),
-        flags={"layers_prefix": "transformer.h"},
+        flags={"layers_prefix": "transformer.h", "tables_everywhere": True},
     )
     return assemble(config, repeated(text, modules, heads), body)
 
@@ -137,7 +137,7 @@ def gptj(config: Config) -> ModelFacts:
         embedding_name="transformer.wte",
         final=norm("transformer.ln_f", size, bias=True),
         lm_head_bias=True,
-        flags={"layers_prefix": "transformer.h"},
+        flags={"layers_prefix": "transformer.h", "tables_everywhere": True},
     )
     return assemble(config, repeated(text, modules, heads), body)
 
@@ -191,7 +191,7 @@ def opt(config: Config) -> ModelFacts:
         embedding=(Parameter("model.decoder.embed_positions.weight", (positions, size)),),
         embedding_name="model.decoder.embed_tokens",
         final=norm("model.decoder.final_layer_norm", size, bias=True) if final_norm and affine else (),
-        flags={"layers_prefix": "model.decoder.layers"},
+        flags={"layers_prefix": "model.decoder.layers", "tables_everywhere": True},
     )
     return assemble(config, repeated(text, modules, heads), body)
 
@@ -211,7 +211,7 @@ def bloom(config: Config) -> ModelFacts:
         embedding=norm("transformer.word_embeddings_layernorm", size, bias=True),
         embedding_name="transformer.word_embeddings",
         final=norm("transformer.ln_f", size, bias=True),
-        flags={"layers_prefix": "transformer.h"},
+        flags={"layers_prefix": "transformer.h", "tables_everywhere": True},
     )
     return assemble(config, repeated(text, modules, heads), body)
 
@@ -227,7 +227,8 @@ def stablelm(config: Config) -> ModelFacts:
         *layer_norms(size, "input_layernorm", "post_attention_layernorm"),
         *rope_of(text, heads),
     )
-    return assemble(config, repeated(text, modules, heads), Body(final=norm("model.norm", size, bias=True)))
+    body = Body(final=norm("model.norm", size, bias=True), flags={"tables_everywhere": True})
+    return assemble(config, repeated(text, modules, heads), body)
 
 
 def nemotron(config: Config) -> ModelFacts:

@@ -166,8 +166,8 @@ def cohere(config: Config) -> ModelFacts:
         )
         plain = {**text, "use_qk_norm": False}
         layers = tuple(replace(layer, modules=layer.modules + extra) for layer in llama_layers(plain, shape))
-        return assemble(config, layers, Body(tied=True))
-    return llama_like(config, shape)
+        return assemble(config, layers, Body(tied=True, flags={"tables_everywhere": True}))
+    return replace(llama_like(config, shape), tables_everywhere=True)
 
 
 def glm4(config: Config) -> ModelFacts:

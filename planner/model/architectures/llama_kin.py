@@ -158,12 +158,12 @@ def apertus(config: Config) -> ModelFacts:
 
 def orion(config: Config) -> ModelFacts:
     """Llama with LayerNorms; its config class is Python code of the repository."""
-    return replace(llama_like(config, Shape(norm_bias=True)), needs_trust_remote_code=True)
+    return replace(llama_like(config, Shape(norm_bias=True)), needs_trust_remote_code=True, tables_everywhere=True)
 
 
 def minicpm(config: Config) -> ModelFacts:
     """Llama with scaled branches and a tied head; its config class is Python code of the repository."""
-    return replace(llama_like(config, Shape(tied=True)), needs_trust_remote_code=True)
+    return replace(llama_like(config, Shape(tied=True)), needs_trust_remote_code=True, tables_everywhere=True)
 
 
 def chatglm(config: Config) -> ModelFacts:
@@ -195,6 +195,6 @@ def chatglm(config: Config) -> ModelFacts:
         vocab_size=required(text, "padded_vocab_size", "vocab_size"),
         kv_heads=kv_heads,
         head_dim=heads.head_dim,
-        flags={"layers_prefix": "transformer.encoder.layers"},
+        flags={"layers_prefix": "transformer.encoder.layers", "tables_everywhere": True},
     )
     return assemble(config, layers, body)

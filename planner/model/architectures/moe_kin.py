@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.model.architectures.assemble import Body, assemble
-from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, norm, router
+from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, router
 from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
-from planner.model.architectures.moe import Routing, moe_block, sparse_layers
+from planner.model.architectures.moe import Routing, everywhere, moe_block, sparse_layers
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import frequencies
 from planner.model.architectures.windows import layer_windows
@@ -43,7 +43,7 @@ def olmoe(config: Config) -> ModelFacts:
     routing = Routing(required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"))
     extra = whole_head_norms(text, split=False)
     layers = [replace(layer, modules=layer.modules + extra) for layer in sparse_layers(text, Shape(), routing)]
-    return assemble(config, layers, Body(num_experts=count))
+    return assemble(config, layers, everywhere(count))
 
 
 def flex_olmo(config: Config) -> ModelFacts:
@@ -70,7 +70,7 @@ def granite_moe(config: Config) -> ModelFacts:
     if shared_width:
         shared = gated_mlp(size, shared_width, "shared_mlp", names=("input_linear", "output_linear"))
     layers = [replace(layer, modules=layer.modules + shared) for layer in sparse_layers(text, Shape(), routing)]
-    return assemble(config, layers, Body(num_experts=count))
+    return assemble(config, layers, everywhere(count))
 
 
 def ernie4_5_moe(config: Config) -> ModelFacts:
@@ -94,7 +94,10 @@ def ernie4_5_moe(config: Config) -> ModelFacts:
         Layer((*block, *(sparse if is_sparse else dense)), (attention_cache(heads),))
         for is_sparse in _ernie_sparse(text)
     ]
-    return assemble(config, layers, Body(tied=True, num_experts=count, head_dim=heads.head_dim))
+    body = Body(tied=True, num_experts=count, head_dim=heads.head_dim, flags={"max_experts_tp": count})
+    facts = assemble(config, layers, body)
+    # a tied head is looked up on stages that have no embedding (ernie45_moe.py __init__), which fails
+    return replace(facts, supports_pp=not facts.tied_embedding)
 
 
 def _ernie_sparse(text: Config) -> list[bool]:
@@ -123,7 +126,7 @@ def exaone_moe(config: Config) -> ModelFacts:
         Layer((*block, *(sparse if is_sparse else dense)), (attention_cache(heads, window.kind, window.tokens),))
         for is_sparse, window in zip(_exaone_sparse(text), layer_windows(text), strict=True)
     ]
-    return assemble(config, layers, Body(num_experts=count, final=norm("model.norm", size)))
+    return assemble(config, layers, Body(num_experts=count, flags={"max_experts_tp": count}))
 
 
 def _exaone_sparse(text: Config) -> list[bool]:
