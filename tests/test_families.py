@@ -1,4 +1,4 @@
-"""Families beyond the shipped catalogue: loading bytes of small configs, to the byte, as vLLM's own classes allocate."""
+"""Families beyond the shipped catalogue: loading bytes of small configs, as vLLM's own classes allocate them."""
 
 from __future__ import annotations
 
