@@ -16,15 +16,17 @@ FULL_GRAPHS: Version = (0, 11, 0)  # CompilationConfig.cudagraph_mode FULL_AND_P
 class Era:
     """One generation of the engine: what its host code costs beside the GPU's work.
 
-    ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``rank_s`` per step times
-    1 - 1 / tensor_parallel_size (calls to remote workers).
+    ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``launch_s`` to launch one layer's kernels
+    one by one, ``straggler_s`` per all-reduce times 1 - 1 / tensor_parallel_size: ranks that launch one by one wait
+    for the slowest.
     """
 
     name: str
     since: Version
     step_s: float
     sequence_s: float
-    rank_s: float = 0.0
+    launch_s: float = 200e-6
+    straggler_s: float = 0.0
     cached_token_s: float = 0.0  # per cached token of the batch: block tables built anew in Python for every step
     outside_bytes: float = 0.0  # context and NCCL buffers that the engine took from the KV cache, once more under TP
     eager: bool = False  # no CUDA graphs yet
@@ -36,37 +38,35 @@ class Era:
 class Constants:
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
-    hbm_efficiency: float = 0.862
-    gddr_efficiency: float = 0.898
-    overlap_norm: float = 1.25  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
-    fp8_kv_efficiency: float = 0.66  # below Blackwell
-    packed_efficiency: float = 0.655  # 4-bit weights unpacked on the way (Marlin)
-    nvfp4_efficiency: float = 0.7
-    compute_efficiency: float = 0.641
-    attention_efficiency: float = 0.416
-    narrow_compute_efficiency: float = 0.748
-    expert_compute_efficiency: float = 0.378
-    old_capability_efficiency: float = 0.423
-    layer_s: float = 41.6e-6
-    launch_s: float = 200e-6  # one layer
-    attention_launch_s: float = 99.1e-6  # one layer's attention between two pieces of a CUDA graph
-    expert_layer_s: float = 21.6e-6
-    narrow_layer_s: float = 10.3e-6
-    kv_growth: float = 0.54  # of a request's answer that its share of a full KV cache holds on average
-    nvlink_efficiency: float = 0.547
-    pcie_efficiency: float = 0.598
-    nvlink_s: float = 9.53e-6
-    pcie_s: float = 12.9e-6
-    no_peer_s: float = 80.3e-6
+    hbm_efficiency: float = 0.881
+    gddr_efficiency: float = 0.894
+    overlap_norm: float = 1.38  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    fp8_kv_efficiency: float = 0.652  # below Blackwell
+    packed_efficiency: float = 0.642  # 4-bit weights unpacked on the way (Marlin)
+    nvfp4_efficiency: float = 0.702
+    compute_efficiency: float = 0.63
+    attention_efficiency: float = 0.437
+    narrow_compute_efficiency: float = 0.715
+    expert_compute_efficiency: float = 0.367
+    old_capability_efficiency: float = 0.417
+    layer_s: float = 45.7e-6
+    attention_launch_s: float = 101e-6  # one layer's attention between two pieces of a CUDA graph
+    expert_layer_s: float = 19.4e-6
+    narrow_layer_s: float = 9.27e-6
+    nvlink_efficiency: float = 0.641
+    pcie_efficiency: float = 0.608
+    nvlink_s: float = 9.13e-6
+    pcie_s: float = 17.3e-6
+    no_peer_s: float = 78.2e-6
     api_s: float = 7e-3  # HTTP, tokenizer and queue of a lone request; tenstorrent/tt-inference-server issue 340
-    rocm_efficiency: float = 0.871
-    rocm_compute_efficiency: float = 0.0807
-    rocm_layer_s: float = 160e-6
+    rocm_efficiency: float = 0.852
+    rocm_compute_efficiency: float = 0.0801
+    rocm_layer_s: float = 158e-6
     eras: tuple[Era, ...] = (
-        Era("2023", (0, 0, 0), 6.21e-3, 885e-6, rank_s=0.0569, eager=True, separate_prefill=True),
-        Era("v0", (0, 3, 0), 1.85e-3, 56.3e-6, cached_token_s=16.2e-9, outside_bytes=1.1e9, separate_prefill=True),
-        Era("v1", (0, 8, 0), 1.47e-3, 27e-6),
-        Era("v1-async", (0, 14, 0), 2.01e-3, 29.9e-6, overlap=True),
+        Era("2023", (0, 0, 0), 3.13e-3, 892e-6, launch_s=501e-6, straggler_s=443e-6, eager=True, separate_prefill=True),
+        Era("v0", (0, 3, 0), 1.84e-3, 57.2e-6, cached_token_s=15.1e-9, outside_bytes=1.1e9, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.4e-3, 32.9e-6),
+        Era("v1-async", (0, 14, 0), 2.01e-3, 29.7e-6, overlap=True),
     )
 
     def era(self, version: Version) -> Era:

@@ -31,14 +31,26 @@ class Speed:
 
 def run_load(terms: Terms, engine: EngineConfig, kv_cache: KvCache, workload: Workload, constants: Constants) -> Speed:
     """The speed under ``workload``: one burst where it names requests, else a closed loop."""
-    held = workload.input_tokens + constants.kv_growth * workload.output_tokens
     pool = kv_cache.num_blocks * kv_cache.bytes_per_block - terms.outside_bytes
-    capacity = pool / request_bytes(terms, held)
+    capacity = pool / request_bytes(terms, _held_tokens(terms, workload, pool))
     limit = max(1.0, min(capacity, engine.max_num_seqs))
     starved = capacity < min(workload.requests or workload.concurrency, engine.max_num_seqs)
     if workload.requests is None:
         return _closed_loop(terms, engine, workload, limit, starved, constants.api_s)
     return _burst(terms, engine, workload, workload.requests, limit, starved)
+
+
+def _held_tokens(terms: Terms, workload: Workload, pool_bytes: float) -> float:
+    """Tokens that a running request holds in a full KV cache.
+
+    Half of its answer on average where requests are at different points; a burst that nearly fits reaches the end of
+    its answers together, and the longer its queue, the more its requests drift apart.
+    """
+    half = workload.input_tokens + workload.output_tokens / 2
+    if workload.requests is None:
+        return half
+    fits = min(1.0, pool_bytes / request_bytes(terms, half) / workload.requests)
+    return half + max(0.0, fits) * workload.output_tokens / 2
 
 
 def _closed_loop(

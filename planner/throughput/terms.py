@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from planner.model.facts import ITEMSIZE_BYTES
 from planner.throughput.constants import CONSTANTS, FULL_GRAPHS
-from planner.throughput.rates import arithmetic, bandwidth, kv_bandwidth, reading, unfused
+from planner.throughput.rates import BLACKWELL, arithmetic, bandwidth, kv_bandwidth, reading, unfused
 from planner.throughput.work import count_work
 
 if TYPE_CHECKING:
@@ -161,12 +161,11 @@ def make_terms(
     reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
         work.layers * constants.layer_of(gpu)
-        + work.expert_layers * constants.expert_layer_s
+        + _routed_layers(work, candidate) * constants.expert_layer_s
         + work.narrow_layers * constants.narrow_layer_s
     )
-    launch_s = work.layers * constants.launch_s
+    launch_s = work.layers * era.launch_s
     attention_launch_s = work.layers * constants.attention_launch_s if _piecewise(era, engine) else 0.0
-    host_s = era.step_s + era.rank_s * (1 - 1 / tp)
     state_bytes = sum(c.layers * c.state_elements for c in work.caches) * work.itemsize_bytes / tp
     return Terms(
         weights_s=weights_s,
@@ -175,7 +174,7 @@ def make_terms(
         reduce_token_s=reduce_token_s,
         launch_s=launch_s if eager else attention_launch_s,
         prompt_launch_s=launch_s if eager or era.separate_prefill else attention_launch_s,
-        step_s=host_s,
+        step_s=era.step_s + era.straggler_s * work.reductions * (1 - 1 / tp),
         sequence_s=era.sequence_s,
         cached_token_s=era.cached_token_s,
         prompt_token_s=prompt_token_s,
@@ -189,6 +188,12 @@ def make_terms(
         overlap=_overlaps(era, engine),
         overlap_norm=constants.overlap_norm,
     )
+
+
+def _routed_layers(work: Work, candidate: Candidate) -> int:
+    """Layers whose routing is a row of kernels of its own; FlashInfer's TRT-LLM kernels of Blackwell contain it."""
+    fused = candidate.gpu.compute_capability // 10 == BLACKWELL // 10
+    return sum(layers.layers for layers in work.experts if not (fused and layers.format in {"mxfp4", "nvfp4"}))
 
 
 def _overlaps(era: Era, engine: EngineConfig) -> bool:

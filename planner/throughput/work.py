@@ -76,7 +76,6 @@ class Work:
     itemsize_bytes: int
     hidden_size: int
     layers: int
-    expert_layers: int
     narrow_layers: int  # layers whose activations are quantized before each product
     reductions: int
 
@@ -114,7 +113,6 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         itemsize_bytes=itemsize,
         hidden_size=facts.hidden_size,
         layers=facts.num_hidden_layers,
-        expert_layers=sum(layers.layers for layers in experts),
         narrow_layers=narrow_layers,
         reductions=reductions,
     )
