@@ -106,9 +106,10 @@ def _run(command: Sequence[str], folder: Path, deadline_s: float, say: Say) -> N
         errors="replace",
         start_new_session=True,
     )
+    started = time.monotonic()
     late = threading.Timer(deadline_s, _kill, (process,))
     late.start()
-    started, said = time.monotonic(), [""]
+    said = [""]
     try:
         for line in process.stdout or ():
             said = [*said[-20:], line.strip()]
