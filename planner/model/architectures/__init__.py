@@ -49,6 +49,8 @@ ARCHITECTURES: dict[str, str] = {
     "Gemma2ForCausalLM": "dense.gemma2",
     "Gemma3ForCausalLM": "dense.gemma3",
     "Gemma3ForConditionalGeneration": "vision.gemma3",
+    "Gemma4ForCausalLM": "gemma4.text_model",
+    "Gemma4ForConditionalGeneration": "gemma4.conditional",
     "GemmaForCausalLM": "dense.gemma",
     "Glm4ForCausalLM": "dense.glm4",
     "Glm4MoeForCausalLM": "moe.glm4_moe",
