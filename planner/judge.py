@@ -12,7 +12,7 @@ from planner.checks.slo import check_budget, check_slo
 from planner.cost import make_cost
 from planner.engine import resolve_engine
 from planner.memory.account import Stage, make_memory
-from planner.memory.kv_cache import longest_context, plan_kv_cache, stage_layouts
+from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
 from planner.plan import Option, Rejection
 from planner.throughput import predict
 
@@ -85,6 +85,7 @@ def _option(
         refusal = check_slo(spec.slo, throughput) or check_budget(spec.budget, cost)
         if refusal:
             return _rejection(candidate, refusal)
+    request_tokens = min(question.workload.request_tokens, engine.max_model_len)
     limiting = min(range(len(layouts)), key=lambda stage: available[stage] // layouts[stage].bytes_per_block)
     return Option(
         candidate=candidate,
@@ -98,6 +99,7 @@ def _option(
         throughput=throughput,
         cost=cost,
         longest_context_tokens=longest,
+        highest_concurrency=highest_concurrency(layouts, available, engine, request_tokens),
     )
 
 

@@ -46,6 +46,7 @@ class Option:
     throughput: Throughput
     cost: Cost
     longest_context_tokens: int  # the longest max_model_len this option would still start with
+    highest_concurrency: int  # requests of the workload's tokens that it holds at once, to the end of their answers
     warnings: tuple[str, ...] = ()
 
 

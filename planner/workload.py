@@ -21,6 +21,11 @@ class Workload:
     requests_per_hour: float | None = None
     output_tokens_max: int | None = None  # the longest answer of a burst; None: all are of one length
 
+    @property
+    def request_tokens(self) -> int:
+        """What the mean request has in the KV cache when its answer ends."""
+        return self.input_tokens + self.output_tokens
+
 
 def make_workload(spec: Spec, facts: ModelFacts) -> Workload:
     """The spec's load; a load the spec leaves out is the default, clipped to what max_model_len can hold."""

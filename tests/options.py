@@ -55,6 +55,7 @@ def make_option(gpu: str = "A100-80GB", count: int = 1, usd_per_hour: str = "2.5
         throughput=Throughput(speed, speed * 0.8, speed * 1.2, 300.0, 40.0, 59.0, "modelled"),
         cost=Cost((CostLine(f"{count}×{gpu}", Decimal(3600), "s", hourly / 3600),), hourly, hourly, per_million),
         longest_context_tokens=45872,
+        highest_concurrency=256,
     )
 
 

@@ -129,6 +129,18 @@ def test_the_order_of_rows_never_changes_a_plan(seventy: Plan) -> None:
     assert set(other.rejections) == set(seventy.rejections)
 
 
+def test_every_option_says_the_longest_context_and_the_highest_concurrency(seventy: Plan) -> None:
+    for option in seventy.options:
+        tokens = seventy.workload.request_tokens
+        held = option.highest_concurrency * -(-tokens // option.kv_cache.block_size)
+        assert option.highest_concurrency <= option.engine.max_num_seqs
+        assert held < option.kv_cache.num_blocks  # one block is vLLM's own
+        assert option.engine.max_model_len <= option.longest_context_tokens
+    lines = "\n".join(line.text for line in explain_plan(seventy))
+    assert "Highest concurrency: 125 requests of 395 tokens (max_num_seqs 256)." in lines
+    assert "ctx  conc.\n" in lines
+
+
 def test_assumed_kv_bytes_replace_the_memory_rule(seventy: Plan) -> None:
     plan = plan_of(ROOT / "specs" / "70b.yaml", "budget={max_usd_per_hour: 0.01}", assume_kv_bytes=2**40)
     assert not {"memory", "slo", "budget", "kv_cache"} & {one.code for one in plan.rejections}
@@ -171,6 +183,8 @@ class TestJson:
         option = document["chosen"]
         assert option == document["options"][0]
         assert set(option) >= {"gpu", "count", "nodes", "usd_per_hour", "gpu_usd_per_hour", "stages", "memory"}
+        assert option["longest_context_tokens"] == 4096
+        assert option["highest_concurrency"] == 125
         assert set(option["kv_cache"]) >= {"bytes_per_block", "block_size", "num_blocks", "tokens", "max_concurrency"}
         memory = option["memory"]
         left = memory["requested_bytes"] - sum(

@@ -29,6 +29,13 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def short_count(number: int) -> str:
+    """At most six characters: 45,872, 131k, 1.04M; rounded down, so that nothing is promised."""
+    if number < 100_000:
+        return f"{number:,}"
+    return f"{number // 1000}k" if number < 1_000_000 else f"{number // 10_000 / 100:.2f}M"
+
+
 def speed(tokens_per_second: float) -> str:
     """Tokens per second, with one decimal below ten."""
     return f"{tokens_per_second:,.0f}" if tokens_per_second >= 10 else f"{tokens_per_second:,.1f}"

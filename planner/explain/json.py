@@ -67,6 +67,7 @@ def option_document(option: Option) -> dict[str, Any]:
         "throughput": asdict(option.throughput),
         "engine": _engine_document(option),
         "longest_context_tokens": option.longest_context_tokens,
+        "highest_concurrency": option.highest_concurrency,
     }
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from planner.cost import HOURS_PER_MONTH
-from planner.explain.figures import HOURS_PER_DAY, count, gib, gpus, milliseconds, speed, usd
+from planner.explain.figures import HOURS_PER_DAY, count, gib, gpus, milliseconds, short_count, speed, usd
 from planner.explain.grid import grid
 from planner.explain.lines import Line
 from planner.explain.misses import Miss, group_misses
@@ -27,7 +27,7 @@ def explain_plan(plan: Plan, hints: Sequence[Hint] = ()) -> list[Line]:
     """The plan as lines of at most 80 columns."""
     lines = [*_headline(plan), Line("")]
     if plan.chosen:
-        lines += [*_choice(plan, plan.chosen), Line(""), *_memory(plan.chosen), Line(""), *_runners_up(plan)]
+        lines += [*_choice(plan, plan.chosen), Line(""), *_memory(plan, plan.chosen), Line(""), *_runners_up(plan)]
     else:
         lines += [Line(_no_option(plan), "warn")]
     lines += [*_rejections(plan), *_hints(hints), *_prices(plan)]
@@ -84,7 +84,7 @@ def _split(option: Option) -> str:
     return ", ".join(parts)
 
 
-def _memory(option: Option) -> Iterator[Line]:
+def _memory(plan: Plan, option: Option) -> Iterator[Line]:
     memory, cache = option.memory, option.kv_cache
     yield Line(
         f"Memory of each GPU: {gib(memory.total_bytes)}, of which vLLM takes {gib(memory.requested_bytes)}"
@@ -106,6 +106,11 @@ def _memory(option: Option) -> Iterator[Line]:
         f" {count(option.engine.max_model_len)}.",
     )
     yield Line(f"  Longest max_model_len that would start: {count(option.longest_context_tokens)}.", "dim")
+    yield Line(
+        f"  Highest concurrency: {count(option.highest_concurrency)} requests of {count(plan.workload.request_tokens)}"
+        f" tokens (max_num_seqs {count(option.engine.max_num_seqs)}).",
+        "dim",
+    )
 
 
 def _runners_up(plan: Plan) -> Iterator[Line]:
@@ -113,9 +118,10 @@ def _runners_up(plan: Plan) -> Iterator[Line]:
     if not others:
         return
     yield Line(f"Next best of {len(plan.options)} valid, by {plan.spec.objective}", "title")
-    header = ("GPUs", "TP", "PP", "$/h", "$/M tok", "tok/s", "TTFT", "TPOT", "KV tokens")
+    header = ("GPUs", "TP×PP", "$/h", "$/M", "tok/s", "TTFT", "TPOT", "ctx", "conc.")
     for text in grid(header, [_runner_up(option) for option in others]):
         yield Line(text)
+    yield Line("  $/M: output tokens; ctx: longest max_model_len; conc.: most requests at once", "dim")
     yield Line("")
 
 
@@ -123,14 +129,14 @@ def _runner_up(option: Option) -> tuple[str, ...]:
     candidate, speeds = option.candidate, option.throughput
     return (
         gpus(candidate.sold_as, candidate.count),
-        str(candidate.tensor_parallel_size),
-        str(candidate.pipeline_parallel_size),
+        f"{candidate.tensor_parallel_size}×{candidate.pipeline_parallel_size}",
         usd(option.cost.usd_per_hour),
         usd(option.cost.usd_per_million_output_tokens),
         speed(speeds.output_tokens_per_second),
         milliseconds(speeds.ttft_ms),
         milliseconds(speeds.tpot_ms),
-        count(option.kv_cache.tokens),
+        short_count(option.longest_context_tokens),
+        count(option.highest_concurrency),
     )
 
 
