@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from throughput_rows import Case, make_case, predict_case, read_rows, split
 
 from planner.throughput.constants import CONSTANTS

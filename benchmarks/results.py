@@ -8,10 +8,11 @@ python benchmarks/results.py --rows FILE    your own rows instead
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from planner.catalog import load_catalog
 from planner.engine import resolve_engine

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import ceil, expm1
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.cost import HOURS_PER_MONTH, SECONDS_PER_HOUR, CostLine, container_lines, total_usd
 
@@ -28,16 +30,14 @@ MOST_EXPONENT = 700.0  # e ** 709 is the largest float
 WHOLE_SECONDS = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Uptime:
+class Uptime(Struct, frozen=True):
     """One container's month. ``up_share`` is the paid share of the time, cold starts included."""
 
     up_share: float
     cold_starts_per_month: float
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(Struct, frozen=True):
     """A month of ``replicas`` containers. Credit is the account plan's and is not subtracted from ``usd``."""
 
     lines: tuple[CostLine, ...]
@@ -54,8 +54,7 @@ class Bill:
     usd_per_thousand_requests: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Ways:
+class Ways(Struct, frozen=True):
     """The same load on one option, scaled to zero and kept warm.
 
     ``break_even_requests_per_hour``: from this load on, scaling to zero saves less than ``WORTH_SAVING`` of the bill.

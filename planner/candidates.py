@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.plan import Rejection
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_COUNTS = tuple(range(1, 9))  # GPUs per container; the largest that one host holds
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One GPU configuration: ``count`` GPUs of one container, split tensor_parallel_size x pipeline_parallel_size."""
 
     gpu: Gpu

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.candidates import Candidate
@@ -17,8 +18,7 @@ HOURS_PER_MONTH = 730  # 8,760 hours of a year / 12: what providers count
 MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class CostLine:
+class CostLine(Struct, frozen=True):
     """``quantity`` of ``unit`` at ``unit_price_usd`` each, e.g. 7200 GPU-seconds."""
 
     name: str
@@ -31,8 +31,7 @@ class CostLine:
         return self.quantity * self.unit_price_usd
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """One container for one hour, as lines; per token and request at the speed of the planned load.
 
     Each of the last three figures carries the container's whole price: they are alternatives, not parts.

@@ -6,9 +6,10 @@ vllm/config of the documented versions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from planner.engine_dtypes import resolve_dtype, resolve_kv_cache_dtype
 from planner.memory.cache_layers import cache_kinds
@@ -32,8 +33,7 @@ BLACKWELL_FAMILY = 10  # compute capability 10.x: B200, B300
 LARGE_TIER_BYTES = 70 * GIB  # get_batch_defaults: H100, H200; not A100, whatever its size
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
+class EngineConfig(Struct, frozen=True):
     """Settings after vLLM's own defaults for the GPU have been applied. Lengths in tokens."""
 
     version: Version  # as asked, e.g. (0, 33, 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.errors import SpecError, UnknownArchitectureError
 from planner.make_plan import make_plan
@@ -26,8 +27,7 @@ gpu: {{types: ["{gpu}"], counts: [{count}]}}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(Struct, frozen=True):
     """One catalogue model on the GPUs asked for: its best option, or the rejection nearest to fitting."""
 
     repo: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.make_plan import find_cheapest
 
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from planner.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(Struct, frozen=True):
     """``key: value`` would choose ``count`` x ``gpu``; ``usd_per_hour_saved`` is None where nothing fits today."""
 
     key: str
@@ -29,8 +30,7 @@ class Hint:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One key of the spec set to another value."""
 
     section: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.checks import CHECKS
 from planner.checks.kv_cache import check_kv_cache
@@ -31,8 +33,7 @@ if TYPE_CHECKING:
     from planner.workload import Workload
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What every candidate of one plan is asked: the model, the spec, the load and what is known beside them."""
 
     spec: Spec

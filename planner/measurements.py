@@ -8,10 +8,12 @@ measurements.jsonl in the user's data folder; --measurements FILE adds more. A r
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import NODEFAULT, Struct, field
+from msgspec.structs import asdict
 
 from planner.catalog.folders import data_folder
 from planner.errors import SpecError
@@ -23,8 +25,7 @@ SHIPPED = Path(__file__).parent / "catalog" / "measurements.json"
 OWN_FILE = "measurements.jsonl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Struct, frozen=True, kw_only=True):
     """One row. Bytes are of one GPU (rank 0), times seconds unless named otherwise; None: not measured."""
 
     model: str  # org/name
@@ -90,11 +91,9 @@ class Measurement:
         return self.output_tokens_per_second is not None
 
 
-NAMES = frozenset(entry.name for entry in fields(Measurement))
-REQUIRED = frozenset(
-    entry.name for entry in fields(Measurement) if entry.default is MISSING and entry.default_factory is MISSING
-)
-DEFAULTS = {entry.name: entry.default for entry in fields(Measurement) if entry.default is not MISSING}
+NAMES = Measurement.__struct_fields__
+DEFAULTS = dict(zip(reversed(NAMES), reversed(Measurement.__struct_defaults__), strict=False))
+REQUIRED = frozenset(name for name in NAMES if DEFAULTS.get(name, NODEFAULT) is NODEFAULT)
 
 
 def load_measurements(file: Path | None = None) -> tuple[Measurement, ...]:
@@ -140,7 +139,7 @@ def row_problem(row: Any) -> str | None:
     """What is wrong with one row, and what to do; None where nothing is."""
     if not isinstance(row, dict):
         return "not an object. Type one measurement as `gpuplan measure` writes it."
-    if unknown := sorted(set(row) - NAMES):
+    if unknown := sorted(set(row) - {*NAMES}):
         return f"unknown key {unknown[0]}. The keys are those of `gpuplan measure --json`."
     if missing := sorted(REQUIRED - set(row)):
         return f"missing: {', '.join(missing)}. Type them."
@@ -173,7 +172,7 @@ def row_values(row: Measurement) -> dict[str, Any]:
     return {
         name: value
         for name, value in asdict(row).items()
-        if value != DEFAULTS.get(name, MISSING) and value not in ({}, [])
+        if value != DEFAULTS.get(name, NODEFAULT) and value not in ({}, [])
     }
 
 

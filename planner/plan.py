@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from datetime import date
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from planner.workload import Workload
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """Why one configuration cannot be used: ``code`` is the first rule that fails, in the unit of that rule."""
 
     gpu: str
@@ -34,8 +34,7 @@ class Rejection:
     available: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One valid configuration with everything that is known of it."""
 
     candidate: Candidate
@@ -50,8 +49,7 @@ class Option:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Options best first by the objective, rejections in candidate order."""
 
     spec: Spec

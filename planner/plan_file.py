@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
 
 from planner import __version__
@@ -51,8 +51,7 @@ class PlanDocument(TypedDict):
     generator: str
 
 
-@dataclass(frozen=True, slots=True)
-class SavedPlan:
+class SavedPlan(Struct, frozen=True):
     """What a plan file holds. ``split``: GPU type, count, tensor and pipeline parallel size."""
 
     spec_text: str

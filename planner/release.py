@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from planner.errors import SpecError
 from planner.serve_args import serve_args
@@ -26,8 +28,7 @@ PORT = 8000
 OLDEST_FLAGS = (0, 25, 0)  # vllm/engine/arg_utils.py was read at this version and at 0.33.0
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """What is launched. ``revision`` is a 40-hex commit; None where it has to be resolved by the download function."""
 
     name: str
@@ -172,14 +173,14 @@ def startup_timeout_s(weights_bytes: int) -> int:
 
 def release_values(release: Release) -> dict[str, Any]:
     """The release as plain values for JSON."""
-    values = {field.name: getattr(release, field.name) for field in fields(release)}
+    values = asdict(release)
     values["engine_args"] = [list(arg) for arg in release.engine_args]
     return values
 
 
 def read_release(values: Mapping[str, Any]) -> Release:
     """The inverse of release_values. Raises KeyError or TypeError on values of another generator version."""
-    known = {field.name: values[field.name] for field in fields(Release) if field.name in values}
+    known = {name: values[name] for name in Release.__struct_fields__ if name in values}
     known["engine_args"] = tuple(tuple(arg) for arg in values["engine_args"])
     return Release(**known)
 

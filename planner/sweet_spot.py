@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 WORTH_SAYING = 0.02  # a smaller difference is below what the speed model can tell
 
 
-@dataclass(frozen=True, slots=True)
-class SweetSpot:
+class SweetSpot(Struct, frozen=True):
     """``option`` pays ``saved_share`` less per output token than the chosen one, for so much more an hour."""
 
     option: Option

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
     from planner.spec import Spec
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(Struct, frozen=True):
     """Mean request of a steady closed loop of ``concurrency``, or of one burst of ``requests``."""
 
     concurrency: int = 32

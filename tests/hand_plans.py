@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from planner.catalog import load_catalog
 from planner.cli.planning import Planned

@@ -59,7 +59,7 @@ def test_a_shipped_row_keeps_the_schema_of_a_users_row(part: str, row: dict[str,
 
 def _unquoted(node: Any, field: str) -> Any:
     """Money stands in quotes in JSON, so that no reader makes a binary fraction of it."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(node, plain=True) if field in {"usd_per_second", "value"} else node
 
@@ -82,7 +82,7 @@ def test_no_file_names_a_row_twice() -> None:
 def test_a_gpus_figures_agree_with_each_other(gpu: Any) -> None:
     assert 0.90 * gpu.marketed_gb * 1e9 < gpu.total_bytes < gpu.marketed_gb * GIB
     assert "*" in gpu.sources
-    assert set(gpu.sources) - {"*"} <= set(type(gpu).__dataclass_fields__)
+    assert set(gpu.sources) - {"*"} <= set(gpu.__struct_fields__)
     assert all(source.strip() for source in gpu.sources.values())
     if gpu.bf16_tflops:
         assert gpu.bf16_tflops == gpu.fp16_tflops

@@ -7,7 +7,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from planner.cli import COMMANDS, gpuplan
-from planner.spec.schema import Spec
+from planner.spec.keys import SPEC
 from planner.spec.sections import every_key
 
 
@@ -52,7 +52,7 @@ def test_specs_are_completed_as_files() -> None:
 
 def test_every_command_and_every_key_is_offered() -> None:
     assert offered("") == list(COMMANDS)
-    keys = {f"{path}=" for path, entry in every_key(Spec) if not entry.metadata["kind"].section}
+    keys = {f"{path}=" for path, entry in every_key(SPEC) if not entry.kind.section}
     assert set(offered("plan", "x.yaml", "--set", "")) == keys
 
 

@@ -6,13 +6,13 @@ with the GPU's capability faked and the compiled repacking kernels replaced by t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from planner.memory.formats import absorbed_copies, expert_tensors, head_tensors, linear_tensors
 from planner.memory.formats.shard import expert_shard, linear_shard

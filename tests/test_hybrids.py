@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from planner.engine import resolve_engine
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts

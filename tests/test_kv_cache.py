@@ -6,10 +6,11 @@ a GPU on models of these shapes; Qwen3.6-35B-A3B: the log lines of real starts (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from planner.checks.kv_cache import check_kv_cache
 from planner.memory.kv_cache import highest_concurrency, longest_context, needed_bytes, plan_kv_cache, stage_layouts

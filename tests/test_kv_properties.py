@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from planner.memory.kv_cache import longest_context, needed_bytes, plan_kv_cache, stage_layouts
 from planner.model.facts import Cache

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from planner.errors import SpecError
 from planner.plan_file import SavedPlan, read_plan, save_plan, saved_option, stale_reasons

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from planner.deployment.preflight import preflight
 from planner.deployment.running import Running, Survey

@@ -4,11 +4,11 @@ import ast
 import importlib.util
 import subprocess
 import sys
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from planner.release import Release, read_release, release_values, startup_timeout_s
 from planner.render import download_timeout_s, expiry_cron, release_tags, render_release, weights_app_name
@@ -218,7 +218,7 @@ NOT_IN_THE_PLAN_ID = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Release)])
+@pytest.mark.parametrize("name", Release.__struct_fields__)
 def test_the_plan_id_follows_what_runs_and_not_its_price(name: str) -> None:
     value = getattr(LLAMA_70B, name)
     other = CHANGES.get(name) or (value + 1 if isinstance(value, int | float) else f"{value}x")

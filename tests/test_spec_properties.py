@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import SpecError
-from planner.spec import Spec, parse_spec
+from planner.spec import parse_spec
 from planner.spec.dump import dump_spec, spec_values
 from planner.spec.flags import KEY_OF_FLAG
 from planner.spec.json_schema import json_schema
-from planner.spec.schema import NAME, REPO, REVISION, VERSION
+from planner.spec.keys import NAME, REPO, REVISION, SPEC, VERSION
 from planner.spec.sections import every_key
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ POOL += ["org/m", "a\nb", "é", [], [1], [1, 1], ["a"], [True], [[1]], {}, {"a":
 BEYOND_THE_SCHEMA = {"gpu.types", "scaling.min_containers"}
 
 
-@pytest.mark.parametrize("path", [path for path, _ in every_key(Spec) if path not in BEYOND_THE_SCHEMA])
+@pytest.mark.parametrize("path", [path for path, _ in every_key(SPEC) if path not in BEYOND_THE_SCHEMA])
 def test_the_schema_takes_what_the_reader_takes(path: str) -> None:
     *sections, key = path.split(".")
     for value in POOL:
@@ -172,7 +172,7 @@ def test_the_schema_takes_what_the_reader_takes(path: str) -> None:
         assert [line for line in problems if not LINE.fullmatch(line)] == []
 
 
-@pytest.mark.parametrize("path", [path for path, _ in every_key(Spec)])
+@pytest.mark.parametrize("path", [path for path, _ in every_key(SPEC)])
 def test_every_key_is_described(path: str) -> None:
     schema = json_schema()
     for name in path.split("."):

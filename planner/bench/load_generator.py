@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from planner.bench.point import Latency, Point
 
@@ -26,8 +27,7 @@ SENTENCE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What is asked of an endpoint. ``concurrency`` or ``rates`` (requests a second) has the loads, in order."""
 
     url: str

@@ -14,10 +14,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from planner.bench.load_generator import prompt_rows, read_report, scenario
 from planner.deployment.running import Progress
@@ -36,8 +37,7 @@ COUNTS = re.compile(r"successful=(\d+) errored=(\d+)")
 TO_INSTALL = "pip install 'gpuplan[bench]', or `uv tool install guidellm`"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """What answers at a URL."""
 
     url: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, to_builtins
 
 from planner.explain.figures import count, milliseconds, speed, usd
 from planner.explain.grid import grid
@@ -17,8 +18,7 @@ SECONDS_PER_HOUR = 3600
 MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Struct, frozen=True):
     """Of requests that were answered whole, in ms."""
 
     mean: float
@@ -27,8 +27,7 @@ class Latency:
     p99: float
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """One load. None: not known, or not measured this way."""
 
     model: str
@@ -120,7 +119,7 @@ def _dollars(point: Point) -> str:
 
 def point_document(point: Point) -> dict[str, Any]:
     """A point as plain values for JSON."""
-    return {**asdict(point), "usd_per_million_output_tokens": point.usd_per_million_output_tokens}
+    return {**to_builtins(point), "usd_per_million_output_tokens": point.usd_per_million_output_tokens}
 
 
 def points_csv(points: Sequence[Point]) -> str:
@@ -134,9 +133,9 @@ def points_csv(points: Sequence[Point]) -> str:
 
 
 LATENCIES = ("ttft_ms", "tpot_ms", "e2e_ms")
-PARTS = tuple(entry.name for entry in fields(Latency))
+PARTS = Latency.__struct_fields__
 COLUMNS = (
-    *(entry.name for entry in fields(Point) if entry.name not in (*LATENCIES, "errors")),
+    *(name for name in Point.__struct_fields__ if name not in (*LATENCIES, "errors")),
     "usd_per_million_output_tokens",
     *(f"{name}_{part}" for name in LATENCIES for part in PARTS),
 )

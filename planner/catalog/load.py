@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from planner.catalog.folders import config_folder
 from planner.catalog.gpus import Gpu, make_gpus
@@ -27,8 +28,7 @@ HERE = Path(__file__).parent
 PARTS = {"gpus": "name", "offers": "gpu", "rates": "name", "plans": "name", "models": "repo"}
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(Struct, frozen=True):
     """Hardware, what one provider charges for it, and models by repository."""
 
     gpus: Mapping[str, Gpu]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from planner.catalog.rates import CPU, MEMORY
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 STALE_AFTER_DAYS = 90  # prices moved by up to 44 % within a year or two in the past; a quarter is short against that
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A row of a provider's price file, e.g. modal.json."""
 
     gpu: str  # the provider's name for it, e.g. "A100"; listed offers equal a Gpu name

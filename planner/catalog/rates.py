@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,8 +19,7 @@ NARROW_REGION = "narrow_region_multiplier"  # such as us-west
 RATE_NAMES = (CPU, MEMORY, VOLUME, BROAD_REGION, NARROW_REGION)
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """One figure; its name says the unit."""
 
     name: str
@@ -28,8 +28,7 @@ class Rate:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(Struct, frozen=True):
     """A provider's figures by name, each of RATE_NAMES once."""
 
     rows: Mapping[str, Rate]

@@ -8,10 +8,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from planner.catalog.rates import RATE_NAMES
+from planner.spec.keys import REPO
 from planner.spec.kinds import Kind, choice, each, flag, text
 from planner.spec.problems import shown
 from planner.spec.quantities import money, number, whole
-from planner.spec.schema import REPO
 
 if TYPE_CHECKING:
     from planner.spec.node import Node

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """``code`` is the rule's name in the plan's JSON; numbers are in the rule's own unit.
 
     ``reason`` is one sentence with the numbers, ending in what the engine itself would say where it says anything.

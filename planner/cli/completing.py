@@ -52,11 +52,11 @@ def complete_targets(ctx: Context, param: Parameter, incomplete: str) -> list[Co
 
 def _leaves() -> Iterator[tuple[str, dict[str, object]]]:
     """Every key that holds a value, with the JSON Schema of the value."""
-    from planner.spec.schema import Spec
+    from planner.spec.keys import SPEC
     from planner.spec.sections import every_key
 
-    for path, entry in every_key(Spec):
-        kind = entry.metadata["kind"]
+    for path, entry in every_key(SPEC):
+        kind = entry.kind
         if not kind.section:
             yield path, dict(kind.json_schema)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import asdict
 
 from planner.cli.completing import complete_specs
 from planner.cli.options import CATALOG, JSON, OFFLINE

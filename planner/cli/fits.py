@@ -91,7 +91,7 @@ def _cells(fit: Fit) -> tuple[str, ...]:
 
 
 def _document(fit: Fit) -> dict[str, Any]:
-    from dataclasses import asdict
+    from msgspec import to_builtins
 
     from planner.explain.json import option_document
 
@@ -99,5 +99,5 @@ def _document(fit: Fit) -> dict[str, Any]:
         "repo": fit.repo,
         "parameters": fit.parameters,
         "option": option_document(fit.option) if fit.option else None,
-        "nearest": asdict(fit.nearest) if fit.nearest and not fit.option else None,
+        "nearest": to_builtins(fit.nearest) if fit.nearest and not fit.option else None,
     }

@@ -7,12 +7,13 @@ import gc
 import re
 import signal
 import sys
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.cli.options import with_target
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE
@@ -46,8 +47,7 @@ class Ttl(click.ParamType[timedelta]):
         return length
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """A plan, the option to launch and its release; ``stale`` says what a saved plan does not know yet."""
 
     planned: Planned

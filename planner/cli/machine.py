@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,8 +25,7 @@ HUB = "https://huggingface.co"
 MODAL = "https://api.modal.com"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """``state``: ok; missing, where some commands go without; broken, where what is there cannot be used."""
 
     thing: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from planner.cli.launching import ProgressLine, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET, SPEC, TARGET

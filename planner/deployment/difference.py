@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.verify import prove_gpus
 
@@ -36,8 +38,7 @@ DEAD = "dead"  # the local target's word for a process that ended by itself
 SCALING = frozenset({"scaling.min_containers", "scaling.max_containers", "scaling.scaledown_window_s"})
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One field: ``sign`` is + (new), - (gone) or ~ (another value)."""
 
     sign: str
@@ -46,8 +47,7 @@ class Change:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """Every change, and the change in dollars per hour of one container."""
 
     changes: tuple[Change, ...]

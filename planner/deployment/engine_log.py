@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.explain.figures import gib
 
@@ -36,8 +37,7 @@ DEAD_MARKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A known way to fail: the words that show it and what to say."""
 
     pattern: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.deployment.access import auth_headers
 from planner.deployment.ready import LogWatch, wait_until_ready
@@ -26,8 +28,7 @@ BUILD_S = 1_800.0  # the first build of an image pulls about 10 GB
 QUEUE_S = 600.0  # for a GPU to become free, on top of the start-up time
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """A launch that went well. ``proofs`` is empty where nothing was verified."""
 
     running: Running
@@ -36,8 +37,7 @@ class Outcome:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """How to launch."""
 
     folder: Path  # where the files are written

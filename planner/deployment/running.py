@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.release import Release
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """One version of an app at a provider. ``release`` is what was recorded of it; None where nothing was."""
 
     name: str
@@ -25,8 +25,7 @@ class Running:
     provider_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """A version that gpuplan launched; ``proven``: it answered as planned."""
 
     version: int
@@ -34,8 +33,7 @@ class Recorded:
     proven: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """One look at the provider before anything is launched: what runs, and everything that stands in the way."""
 
     running: Running | None
@@ -44,8 +42,7 @@ class Survey:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """One line of a launch. ``phase`` is one of PHASES; ``transient`` lines may be overwritten on a terminal."""
 
     phase: str

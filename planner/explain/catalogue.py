@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 from planner.explain.figures import GIB_BYTES, usd
 from planner.explain.grid import grid
@@ -96,13 +97,13 @@ def _tflops(figure: float | None) -> str:
 
 def gpu_document(gpu: Gpu, offer: Offer | None) -> dict[str, Any]:
     """Everything known of one GPU, each figure's source, and its offer."""
-    return {**asdict(gpu), "offer": offer_document(offer) if offer else None}
+    return {**to_builtins(gpu), "offer": offer_document(offer) if offer else None}
 
 
 def offer_document(offer: Offer) -> dict[str, Any]:
     """One price."""
     return {
-        **asdict(offer),
+        **to_builtins(offer),
         "usd_per_second": float(offer.usd_per_second),
         "usd_per_hour": float(offer.usd_per_second * SECONDS_PER_HOUR),
         "as_of": offer.as_of.isoformat(),
@@ -160,7 +161,7 @@ def prices_document(catalog: Catalog, plans: Sequence[AccountPlan], today: date)
         ],
         "plans": [
             {
-                **asdict(plan),
+                **to_builtins(plan),
                 "usd_per_month": float(plan.usd_per_month),
                 "credit_usd_per_month": float(plan.credit_usd_per_month),
                 "as_of": plan.as_of.isoformat(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.cost import HOURS_PER_MONTH
 from planner.explain.figures import gpus, speed, usd
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from planner.plan import Option, Plan
 
 
-@dataclass(frozen=True, slots=True)
-class SpecChange:
+class SpecChange(Struct, frozen=True):
     """One spec file before and after; None where it does not exist (or plans nothing) on that side."""
 
     path: str

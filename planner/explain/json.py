@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from msgspec import to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,9 +32,9 @@ def plan_document(plan: Plan, hints: Sequence[Hint] = ()) -> dict[str, Any]:
         "chosen": options[0] if options else None,
         "options": options,
         "rejected": [rejection_document(rejection) for rejection in plan.rejections],
-        "workload": asdict(plan.workload),
+        "workload": to_builtins(plan.workload),
         "objective": plan.spec.objective,
-        "hints": [asdict(hint) for hint in hints],
+        "hints": [to_builtins(hint) for hint in hints],
         "warnings": list(plan.warnings),
         "prices_as_of": plan.prices_as_of.isoformat() if plan.prices_as_of else None,
     }
@@ -61,10 +62,10 @@ def option_document(option: Option) -> dict[str, Any]:
             }
             for line in cost.lines
         ],
-        "stages": [asdict(stage) for stage in option.stages],
-        "memory": asdict(memory),
-        "kv_cache": asdict(cache),
-        "throughput": asdict(option.throughput),
+        "stages": [to_builtins(stage) for stage in option.stages],
+        "memory": to_builtins(memory),
+        "kv_cache": to_builtins(cache),
+        "throughput": to_builtins(option.throughput),
         "engine": _engine_document(option),
         "longest_context_tokens": option.longest_context_tokens,
         "highest_concurrency": option.highest_concurrency,
@@ -73,7 +74,8 @@ def option_document(option: Option) -> dict[str, Any]:
 
 def rejection_document(rejection: Rejection) -> dict[str, Any]:
     """One configuration that cannot be used, and why."""
-    return asdict(rejection)
+    document: dict[str, Any] = to_builtins(rejection)
+    return document
 
 
 def _engine_document(option: Option) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.checks import CODES
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from planner.plan import Rejection
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(Struct, frozen=True):
     """All rejections of one code; ``closest`` lacked the least, or has the fewest GPUs where nothing is lacking."""
 
     code: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.candidates import Candidate
 from planner.cost import make_cost
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 STARTABLE = frozenset({"memory", "kv_cache", "slo", "budget", "max_model_len", "engine_support", "attention_backend"})
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """A configuration to start, with the plan's verdict: exactly one of ``option`` and ``rejection`` is set."""
 
     candidate: Candidate

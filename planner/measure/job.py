@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
 
 from planner.serve_args import serve_args
 
@@ -25,8 +26,7 @@ START_S = 900.0  # a start compiles, captures graphs and, for large models, fill
 ROUNDS = 3  # a closed loop is measured over so many requests for each in flight
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """``requests`` at once, or a closed loop in which ``in_flight`` of them run at any time."""
 
     requests: int
@@ -37,8 +37,7 @@ class Load:
     prompts: tuple[str, ...] = ()  # text instead of made-up token ids; answers then end where the model ends them
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """``words``: arguments of `vllm serve`. Exactly one of ``config`` (random weights) and ``model`` is set."""
 
     name: str

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.measurements import Measurement
 
@@ -39,8 +41,7 @@ SECOND_HAND = ("Engine core initialization failed", "See stack trace", "See root
 LONGEST_WORDS = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What one job left behind: events in order, the engine's log, and how the runner says it ended."""
 
     job: Job

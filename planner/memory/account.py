@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.memory.activations import peak_activation_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True):
     """One GPU of the pipeline stage that limits num_blocks. Bytes.
 
     available_kv_bytes = requested - model_loading - peak_activation - non_torch - cuda_graph
@@ -34,8 +34,7 @@ class Memory:
     outside_bytes: int  # CUDA context, NCCL, cuBLAS before the engine's first snapshot: they only lower "free"
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """One pipeline stage (tensor-parallel rank 0)."""
 
     model_loading_bytes: int

@@ -6,9 +6,10 @@ validate_configuration; vllm/v1/attention/backends/fa_utils.py for FlashAttentio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.engine import V0_33
 from planner.engine_dtypes import is_quantized_kv_cache
@@ -29,8 +30,7 @@ FEW_HEADS = 16  # platforms/cuda.py: below that FlashInfer's sparse MLA pads les
 FA4_SPARSE_HEADS = (8, 16, 32, 64, 128)
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(Struct, frozen=True):
     """What one kind of layer asks of a backend (vLLM's AttentionSelectorConfig)."""
 
     rules: Version
@@ -63,8 +63,7 @@ class Attention:
         return self.capability // 10 * 10
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The backend, or None and why each candidate was refused, in vLLM's order."""
 
     backend: AttentionBackend | None

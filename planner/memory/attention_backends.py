@@ -6,14 +6,13 @@ the version or on the request as a whole; ``planner.memory.attention`` has the r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 FP8 = ("fp8", "fp8_e4m3")
 LAST_CAPABILITY = 121  # the newest GPU these versions name
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionBackend:
+class AttentionBackend(Struct, frozen=True):
     """One backend. ``kernel_block_sizes`` are exact sizes; ``block_multiple`` takes every multiple of itself."""
 
     name: str

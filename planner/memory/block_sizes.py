@@ -5,10 +5,12 @@ vllm/platforms/interface.py update_block_size_for_backend and _align_hybrid_bloc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import product
 from math import lcm
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.attention import attention_of, choose_backend
@@ -29,8 +31,7 @@ GDN_CHECKPOINT_TOKENS = 64  # backends/gdn_attn.py FLASHINFER_GDN_CHECKPOINT_ALI
 MAMBA1_CHUNK = 2048  # config/model.py get_mamba_chunk_size: no chunk of its own
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSizes:
+class BlockSizes(Struct, frozen=True):
     """``attention``: tokens per block of full attention. ``mamba_page_bytes``: None where nothing is padded."""
 
     attention: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.engine import V0_33
 from planner.memory.block_sizes import block_sizes
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
 
 
-@dataclass(frozen=True, slots=True)
-class KvCache:
+class KvCache(Struct, frozen=True):
     """What vLLM logs. bytes_per_block is the largest and num_blocks the smallest over pipeline stages."""
 
     bytes_per_block: int
@@ -39,8 +39,7 @@ class KvCache:
     blocks_per_request: int  # at max_model_len
 
 
-@dataclass(frozen=True, slots=True)
-class KvLayout:
+class KvLayout(Struct, frozen=True):
     """One pipeline stage's share of the layout; the groups are the whole model's."""
 
     bytes_per_block: int  # of this stage, one GPU

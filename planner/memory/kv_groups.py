@@ -6,8 +6,10 @@ vllm/v1/core/kv_cache_planning.py (0.33.0) and kv_cache_utils.py (0.25.0), get_k
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.kv_specs import ceil_div
@@ -28,8 +30,7 @@ class UngroupableError(ValueError):
     """vLLM finds no common page for these caches; the message is the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class KvGroup:
+class KvGroup(Struct, frozen=True):
     """Layers under one block table. ``members``: each spec with its layers; several specs where pages differ."""
 
     members: tuple[Bucket, ...]

@@ -6,8 +6,9 @@ compressor states.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.memory.kv_groups import KvGroup
 from planner.memory.kv_specs import ceil_div
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 WINDOWS = frozenset({"sliding_window", "sliding_window_mla"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """Layers that need the same number of token slots; ``members`` differ in their pages."""
 
     members: tuple[Bucket, ...]

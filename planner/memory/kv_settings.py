@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
     from planner.engine import EngineConfig, Version
 
 
-@dataclass(frozen=True, slots=True)
-class KvSettings:
+class KvSettings(Struct, frozen=True):
     """The engine's and the GPU's part in the layout of one model's KV cache."""
 
     rules: Version

@@ -5,9 +5,10 @@ vllm/v1/kv_cache_interface.py. A page is one layer's part of one block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import gcd, prod
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.engine import V0_33
 from planner.engine_dtypes import is_quantized_kv_cache
@@ -23,8 +24,7 @@ FLASH_KDA_FAMILIES = (90, 100, 120)  # compute capabilities 9.x, 10.x and 12.x
 STATE_DEFAULTS = {"kda": "float32"}  # mamba_utils.py kda_state_dtype: the recurrent state under "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class KvSpec:
+class KvSpec(Struct, frozen=True):
     """A layer's cache. Two layers with equal specs share a group."""
 
     kind: str  # as Cache.kind

@@ -5,8 +5,9 @@ The get_kv_cache_spec of vLLM's attention and Mamba layers (vllm/model_executor/
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.attention import Attention, attention_of, choose_backend, flash_attn_version

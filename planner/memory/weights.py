@@ -7,10 +7,11 @@ storages, parameters and buffers, each rounded up to the allocator's 512 bytes.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.memory.formats.shard import output_features
 from planner.model.facts import Experts, Linear
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from planner.model.facts import Layer
 
 
-@dataclass(frozen=True, slots=True)
-class LayerWidths:
+class LayerWidths(Struct, frozen=True):
     """Values per token. ``mlp_in``: gate and up together; ``mlp_out``: after the activation function.
 
     ``workspace``: values per token that the fused experts' two workspaces hold together, ``router`` fp32 values.

@@ -8,8 +8,9 @@ Sizes are whole-model sizes: what one GPU holds under tensor, pipeline and exper
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +33,7 @@ Split = Literal["column", "row", "replicated"]
 CacheKind = Literal["full", "sliding_window", "chunked_local", "mla", "mamba", "cross", "none"]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """One of the projections fused into a Linear.
 
     ``heads``: the projection is cut only between heads. ``replicable``: with more ranks than heads each head is
@@ -44,10 +44,10 @@ class Output:
     heads: int | None = None
     replicable: bool = False
     name: str = ""  # the checkpoint's name of this part, e.g. "q_proj"; "" = the Linear's own last name
+    copied: bool = False  # loaded with another part's weights: memory of its own, but no parameter of the checkpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(Struct, frozen=True):
     """One linear layer as the engine builds it: weight [sum(out), in] (and bias), split over TP as ``split`` says."""
 
     name: str  # the engine's prefix below the layer, e.g. "self_attn.qkv_proj"
@@ -66,8 +66,7 @@ class Linear:
         return sum(output.features for output in self.outputs)
 
 
-@dataclass(frozen=True, slots=True)
-class Experts:
+class Experts(Struct, frozen=True):
     """A FusedMoE: ``count`` experts of w13 [(1 + gated) * intermediate, hidden] and w2 [hidden, intermediate]."""
 
     name: str
@@ -82,8 +81,7 @@ class Experts:
     least_rows: int = 1  # a rank's slice of the width is padded up to so many rows, from 0.33.0
 
 
-@dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(Struct, frozen=True):
     """A vocabulary table [vocab_size, hidden_size]: rows padded to ``pad_to`` and divided over TP.
 
     ``quantizable``: an lm_head to which the engine hands the checkpoint's quantization (kept only where the
@@ -98,8 +96,7 @@ class Embedding:
     quantizable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """Any other tensor: norms, gates, convolutions, state matrices. ``split_dim`` is divided over TP, else copied.
 
     ``heads``: the split is between so many heads, each stored on ``tp / heads`` ranks once TP exceeds them.
@@ -119,8 +116,7 @@ class Parameter:
 Module = Linear | Experts | Embedding | Parameter
 
 
-@dataclass(frozen=True, slots=True)
-class StateTensor:
+class StateTensor(Struct, frozen=True):
     """One state of a Mamba / linear-attention layer per request: ``split_dim`` is divided over TP."""
 
     shape: tuple[int, ...]
@@ -130,8 +126,7 @@ class StateTensor:
     groups: int | None = None  # the split is between so many groups, one per rank where TP does not divide them
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(Struct, frozen=True):
     """What one layer keeps per token (attention) or per request (mamba).
 
     full, sliding_window, chunked_local, cross: K of ``num_kv_heads * head_size`` and V of
@@ -160,8 +155,7 @@ class Cache:
     page_multiple_bytes: int = 1  # the page is rounded up to this
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One decoder layer: its modules and what it caches (empty where it shares another layer's cache)."""
 
     modules: tuple[Module, ...]
@@ -173,16 +167,14 @@ class Layer:
         return hash((self.kind, len(self.modules), len(self.caches)))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRun:
+class LayerRun(Struct, frozen=True):
     """``count`` consecutive layers that are alike."""
 
     layer: Layer
     count: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ModelFacts:
+class ModelFacts(Struct, frozen=True, eq=False):
     """Everything that memory, validity and speed depend on; made by one function of ``model.architectures``.
 
     Equal only to itself, so that what is computed from it can be cached by it.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.errors import ModelError
 from planner.model.hub_cache import load_cached, load_commit, save_cached, save_commit, with_gated

@@ -7,9 +7,10 @@ Format: 8 bytes little-endian length, then so many bytes of JSON: name -> {dtype
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from planner.errors import ModelError
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(Struct, frozen=True):
     """One tensor of a checkpoint."""
 
     name: str

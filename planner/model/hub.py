@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.errors import ModelError
 from planner.model.headers import LENGTH_BYTES, TensorInfo, header_length, parse_header, total_bytes
@@ -37,8 +38,7 @@ NO_SUCH_CALL = {404, 405, 501}  # answers of a mirror to a call that it does not
 FIRST_BYTES = 100_000  # holds 97 % of the hub's headers in one request (huggingface_hub's own figure)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A revision of a repository as the hub sees it now."""
 
     commit: str

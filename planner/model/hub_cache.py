@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from planner.catalog.folders import cache_folder
 from planner.model.identity import Checkpoint

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from planner.errors import ModelError
 
@@ -33,8 +34,7 @@ class AbsentError(ModelError):
     """The hub does not have it, or does not show it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """What came of a file: at most as many bytes as were asked for."""
 
     data: bytes

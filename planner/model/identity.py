@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from planner.model.tensor_runs import TensorRun
+
 Source = Literal["hub", "path", "catalogue"]
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """What was read about one checkpoint, before it is understood: config.json and what stands beside it."""
 
     repo: str
@@ -23,6 +25,7 @@ class Checkpoint:
     tokenizer_model_max_length: int | None = None
     checkpoint_bytes: int | None = None  # bytes of the tensors; None when only config.json is known
     gated: bool = False
+    tensors: tuple[TensorRun, ...] = ()  # of all safetensors headers; empty where none was read
     warnings: tuple[str, ...] = ()
 
     def __hash__(self) -> int:

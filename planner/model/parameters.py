@@ -23,7 +23,8 @@ def count_parameters(facts: ModelFacts) -> int:
 def module_parameters(module: Module) -> int:
     """Elements of one module's weight and bias, whole."""
     if isinstance(module, Linear):
-        return module.out_features * (module.in_features + int(module.bias))
+        features = sum(output.features for output in module.outputs if not output.copied)
+        return features * (module.in_features + int(module.bias))
     if isinstance(module, Experts):
         gates = 2 if module.gated else 1
         weights = (gates + 1) * module.intermediate_size * module.hidden_size

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from planner.spec.keys import SPEC
 from planner.spec.kinds import read_otherwise
-from planner.spec.sections import default_of, is_required
 from planner.spec.source import TAG
 
 if TYPE_CHECKING:
     from planner.spec.schema import Spec
+    from planner.spec.sections import Keys
 
 
-def spec_values(spec: Any, *, defaults: bool = False) -> dict[str, Any]:
+def spec_values(spec: Any, *, defaults: bool = False, keys: Keys = SPEC) -> dict[str, Any]:
     """The spec as plain values in the order of the reference; keys at their default only with ``defaults``."""
     values = {}
-    for entry in fields(spec):
+    for entry in keys:
         value = getattr(spec, entry.name)
-        if is_dataclass(value):
-            value = spec_values(value, defaults=defaults)
+        if entry.kind.section and value is not None:
+            value = spec_values(value, defaults=defaults, keys=entry.kind.section)
             if not value and not (defaults or entry.default is None):
                 continue
-        elif not defaults and not is_required(entry) and value == default_of(entry):
+        elif not defaults and not entry.is_required and value == entry.default:
             continue
         values[entry.name] = _plain(value)
     return values

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from planner.spec.schema import Spec
-from planner.spec.sections import default_of, is_required
+from planner.spec.keys import SPEC
+
+if TYPE_CHECKING:
+    from planner.spec.sections import Key, Keys
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
     """A JSON Schema document of ``Spec``; keys in the order in which the reference has them."""
-    return {"$schema": DIALECT, "title": "gpuplan spec", **_section_schema(Spec)}
+    return {"$schema": DIALECT, "title": "gpuplan spec", **_section_schema(SPEC)}
 
 
-def _section_schema(cls: Any) -> dict[str, Any]:
-    entries = fields(cls)
+def _section_schema(keys: Keys) -> dict[str, Any]:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [entry.name for entry in entries if is_required(entry)],
-        "properties": {entry.name: _key_schema(entry) for entry in entries},
+        "required": [entry.name for entry in keys if entry.is_required],
+        "properties": {entry.name: _key_schema(entry) for entry in keys},
     }
 
 
-def _key_schema(entry: Field[Any]) -> dict[str, Any]:
-    kind = entry.metadata["kind"]
-    described = {"description": entry.metadata["doc"]}
-    if kind.section:
-        return {**_section_schema(kind.section), **described}
-    schema = {**kind.json_schema, **described}
-    if not is_required(entry) and isinstance(default := default_of(entry), str | int | float | bool):
-        schema["default"] = default
+def _key_schema(entry: Key) -> dict[str, Any]:
+    described = {"description": entry.doc}
+    if entry.kind.section:
+        return {**_section_schema(entry.kind.section), **described}
+    schema = {**entry.kind.json_schema, **described}
+    if not entry.is_required and isinstance(entry.default, str | int | float | bool):
+        schema["default"] = entry.default
     return schema

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from planner.spec.problems import did_you_mean, looks_secret, quoted, shown
 
@@ -47,14 +48,13 @@ NICKNAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """``read`` gives the value, or None after it has put what is wrong into the problems."""
 
     read: Read
     json_schema: Mapping[str, Any]
     values: str  # in words, for the reference
-    section: Any = None  # the dataclass of a mapping with keys of its own
+    section: tuple[Any, ...] = ()  # the keys of a mapping with keys of its own
 
 
 def flag() -> Kind:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where something was written: ``label:line:column``, counted from 1, or ``label`` alone for an option."""
 
     label: str
@@ -17,8 +16,7 @@ class Place:
         return f"{self.label}:{self.line}:{self.column}" if self.line else self.label
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A scalar's text, a list of nodes, or a mapping of key to (where the key stands, node)."""
 
     value: str | list[Node] | dict[str, tuple[Place, Node]]

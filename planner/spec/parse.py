@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from planner.spec.keys import SPEC
 from planner.spec.node import Place
 from planner.spec.overrides import with_overrides
 from planner.spec.problems import Problems
@@ -38,7 +39,7 @@ def parse_spec(text: str, source: str, overrides: Sequence[str] = (), catalog_fi
     if root is None or root.is_null:
         raise problems.error()
     root = with_overrides(root, overrides, problems)
-    spec: Spec | None = read_section(Spec, root, "", problems)
+    spec: Spec | None = read_section(Spec, SPEC, root, "", problems)
     if spec is not None:
         _apply_rules(spec, root, problems, catalog_file)
     if spec is None or problems:

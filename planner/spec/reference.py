@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from planner.spec.schema import Spec
-from planner.spec.sections import default_of, every_key, is_required
+from planner.spec.keys import SPEC
+from planner.spec.sections import every_key
+
+if TYPE_CHECKING:
+    from planner.spec.sections import Key
 
 HEAD = """\
 # The spec
@@ -20,19 +23,19 @@ page is written from the keys themselves; a test keeps it so.
 
 def reference() -> str:
     """docs/spec.md."""
-    return HEAD + "".join(_row(path, entry) for path, entry in every_key(Spec))
+    return HEAD + "".join(_row(path, entry) for path, entry in every_key(SPEC))
 
 
-def _row(path: str, entry: Any) -> str:
-    kind = entry.metadata["kind"]
+def _row(path: str, entry: Key) -> str:
+    kind = entry.kind
     takes = "" if kind.section else kind.values.replace("|", "\\|")
-    return f"| `{path}` | {takes} | {_default(entry)} | {entry.metadata['doc']} |\n"
+    return f"| `{path}` | {takes} | {_default(entry)} | {entry.doc} |\n"
 
 
-def _default(entry: Any) -> str:
-    if is_required(entry):
+def _default(entry: Key) -> str:
+    if entry.is_required:
         return "required"
-    default = default_of(entry)
-    if entry.metadata["kind"].section or default is None or default in ((), {}):
+    default = entry.default
+    if entry.kind.section or default is None or default in ((), {}):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -1,93 +1,109 @@
-"""Sections: a mapping read into one frozen dataclass, key by key, with every problem of every key."""
+"""Sections: a mapping read into one frozen struct, key by key, with every problem of every key."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
+
+from msgspec import NODEFAULT, Struct
 
 from planner.spec.kinds import Kind
 from planner.spec.problems import did_you_mean, quoted, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from planner.spec.node import Node, Place
     from planner.spec.problems import Problems
 
+    Keys = tuple["Key", ...]
 
-def section(cls: Any) -> Kind:
-    """A mapping whose keys are the fields of ``cls``."""
+
+class Key(Struct, frozen=True):
+    """One key of a section: how its value is read, what it means, and its value where it is left out."""
+
+    name: str
+    kind: Kind
+    doc: str
+    default: Any
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is NODEFAULT
+
+
+def keys(cls: type[Struct], described: Mapping[str, tuple[Kind, str]]) -> Keys:
+    """The keys of the section that ``cls`` holds, each with the default that its field has."""
+    optional = dict(zip(reversed(cls.__struct_fields__), reversed(cls.__struct_defaults__), strict=False))
+    return tuple(Key(name, *described[name], _plain(optional.get(name, NODEFAULT))) for name in cls.__struct_fields__)
+
+
+def _plain(default: Any) -> Any:
+    """msgspec keeps an empty mapping as the function that makes one."""
+    return default.factory() if hasattr(default, "factory") else default
+
+
+def section(cls: Any, keys: Keys) -> Kind:
+    """A mapping with ``keys``, which an instance of ``cls`` holds."""
 
     def read(node: Node, key: str, problems: Problems) -> Any:
-        return read_section(cls, node, key, problems)
+        return read_section(cls, keys, node, key, problems)
 
-    return Kind(read, {"type": "object"}, "section", cls)
+    return Kind(read, {"type": "object"}, "section", keys)
 
 
-def read_section(cls: Any, node: Node, key: str, problems: Problems) -> Any:
+def read_section(cls: Any, keys: Keys, node: Node, key: str, problems: Problems) -> Any:
     """An instance of ``cls``; a field whose value has a problem is None. None if the node is no mapping."""
     if not isinstance(node.value, dict):
-        problems.add(node.place, key or "file", f"{shown(node)} is not a mapping; type {_example(cls)}")
+        problems.add(node.place, key or "file", f"{shown(node)} is not a mapping; type {_example(keys)}")
         return None
-    known = {entry.name: entry for entry in fields(cls)}
+    known = {entry.name: entry for entry in keys}
     for name, (place, _) in node.value.items():
         if name not in known:
-            problems.add(place, join(key, quoted(name)[1:-1] or "(empty)"), unknown_key(cls, key, name))
+            problems.add(place, join(key, quoted(name)[1:-1] or "(empty)"), unknown_key(keys, key, name))
     values = {}
     for name, entry in known.items():
         place, child = node.value.get(name, (node.place, None))
-        values[name] = _read_field(entry, join(key, name), place, child, problems)
+        values[name] = _read_key(entry, join(key, name), place, child, problems)
     return cls(**values)
 
 
-def _read_field(entry: Field[Any], path: str, place: Place, child: Node | None, problems: Problems) -> Any:
+def _read_key(entry: Key, path: str, place: Place, child: Node | None, problems: Problems) -> Any:
     if child is not None and not child.is_null:
-        return entry.metadata["kind"].read(child, path, problems)
-    if is_required(entry):
+        return entry.kind.read(child, path, problems)
+    if entry.is_required:
         problems.add(place, path, f"{'missing' if child is None else 'no value'}; type {entry.name}: {_sample(entry)}")
         return None
-    return default_of(entry)
-
-
-def is_required(entry: Field[Any]) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
-
-
-def default_of(entry: Field[Any]) -> Any:
-    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+    return entry.default
 
 
 def join(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 
-def every_key(cls: Any, key: str = "") -> Iterator[tuple[str, Field[Any]]]:
+def every_key(keys: Keys, key: str = "") -> Iterator[tuple[str, Key]]:
     """Every key with its full path, sections before what they hold."""
-    for entry in fields(cls):
+    for entry in keys:
         path = join(key, entry.name)
         yield path, entry
-        if entry.metadata["kind"].section:
-            yield from every_key(entry.metadata["kind"].section, path)
+        yield from every_key(entry.kind.section, path)
 
 
-def unknown_key(cls: Any, key: str, name: str) -> str:
+def unknown_key(keys: Keys, key: str, name: str) -> str:
     """What to type instead: a near key of this section, the key's real section, or what the section takes."""
-    from planner.spec.schema import Spec
+    from planner.spec.keys import SPEC
 
-    siblings = [entry.name for entry in fields(cls)]
+    siblings = [entry.name for entry in keys]
     if near := did_you_mean(name, siblings):
         return f"unknown key, did you mean {near}?"
-    elsewhere = {path.rpartition(".")[2]: path for path, _ in reversed(list(every_key(Spec)))}
+    elsewhere = {path.rpartition(".")[2]: path for path, _ in reversed(list(every_key(SPEC)))}
     if near := did_you_mean(name, elsewhere):
         return f"unknown key, did you mean {elsewhere[near]}?"
     return f"unknown key; {key or 'a spec'} takes {', '.join(siblings)}"
 
 
-def _sample(entry: Field[Any]) -> str:
-    kind = entry.metadata["kind"]
-    return "{repo: org/name}" if kind.section else str(kind.json_schema["examples"][0])
+def _sample(entry: Key) -> str:
+    return "{repo: org/name}" if entry.kind.section else str(entry.kind.json_schema["examples"][0])
 
 
-def _example(cls: Any) -> str:
-    first = fields(cls)[0]
-    return f"keys such as {first.name}: below it, indented"
+def _example(keys: Keys) -> str:
+    return f"keys such as {keys[0].name}: below it, indented"

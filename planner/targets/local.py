@@ -8,9 +8,10 @@ import re
 import shutil
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY
 from planner.deployment.running import Progress, Recorded, Running, Survey

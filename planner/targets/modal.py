@@ -10,9 +10,10 @@ import re
 import socket
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY, PROXY_KEY, PROXY_SECRET
 from planner.deployment.running import Progress, Recorded, Running, Survey

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
@@ -12,8 +13,7 @@ Version = tuple[int, int, int]
 FULL_GRAPHS: Version = (0, 11, 0)  # CompilationConfig.cudagraph_mode FULL_AND_PIECEWISE became the default
 
 
-@dataclass(frozen=True, slots=True)
-class Era:
+class Era(Struct, frozen=True):
     """One generation of the engine: what its host code costs beside the GPU's work.
 
     ``step_s`` per engine step, ``sequence_s`` per running sequence and step, ``launch_s`` to launch one layer's kernels
@@ -34,8 +34,7 @@ class Era:
     overlap: bool = False  # the host prepares a step while the GPU runs the one before (async scheduling)
 
 
-@dataclass(frozen=True, slots=True)
-class Constants:
+class Constants(Struct, frozen=True):
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
     hbm_efficiency: float = 0.881

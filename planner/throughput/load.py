@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.throughput.terms import decode_step_s, joined_prompt_s, prefill_pass_s, request_bytes
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 MOST_BUSY = 0.95
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
+class Speed(Struct, frozen=True):
     """Seconds are means over requests; ``batch`` is the mean number of sequences in a step."""
 
     output_tokens_per_second: float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import exp, log
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.model.quantization import engine_quantization
 
@@ -25,8 +27,7 @@ OTHER_KIND = 0.2  # a burst speaks a little less of a steady load
 REACH = 1.5  # distance in loads (natural logarithms, see distance) at which a measurement says 1 / e as much
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True):
     """The measurement that says most about a load. ``weight``: 1 for the load itself, less the further away."""
 
     row: Measurement

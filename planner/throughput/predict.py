@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.interval import around, half_width
@@ -29,8 +31,7 @@ if TYPE_CHECKING:
 SIGMAS = 1.645  # standard deviations on each side of 90 %
 
 
-@dataclass(frozen=True, slots=True)
-class Throughput:
+class Throughput(Struct, frozen=True):
     """Output tokens per second of the whole configuration; low/high cover about 90 %. Times in ms, means."""
 
     output_tokens_per_second: float

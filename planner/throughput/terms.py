@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import log2
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.facts import ITEMSIZE_BYTES
 from planner.throughput.constants import CONSTANTS, FULL_GRAPHS
@@ -21,16 +22,14 @@ if TYPE_CHECKING:
 GIGA = 1e9
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertTerm:
+class ExpertTerm(Struct, frozen=True):
     """``read_s`` to read every expert of these layers once; a batch touches 1 - (1 - k/E)^B of them."""
 
     read_s: float
     missed_by_one: float  # 1 - top_k / count
 
 
-@dataclass(frozen=True, slots=True)
-class CacheTerm:
+class CacheTerm(Struct, frozen=True):
     """Caches of alike layers on one GPU: seconds and bytes per cached token, seconds per pair of prompt tokens."""
 
     token_s: float
@@ -42,8 +41,7 @@ class CacheTerm:
         return context if self.window_tokens is None else min(context, self.window_tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """One configuration, in seconds unless named otherwise."""
 
     weights_s: float  # read once per step

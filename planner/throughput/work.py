@@ -6,9 +6,11 @@ so that a plan's hundred candidates share one count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear
 from planner.model.quantization import engine_quantization
@@ -27,8 +29,7 @@ NARROW = frozenset({"fp8", "int8", "nvfp4"})  # activations are quantized before
 ONE_BYTE_SCALES = frozenset({"mxfp4", "mxfp8", "nvfp4"})
 
 
-@dataclass(frozen=True, slots=True)
-class Matrices:
+class Matrices(Struct, frozen=True):
     """Linear layers that are stored and multiplied alike. ``copied``: whole on every tensor-parallel rank."""
 
     format: Format
@@ -37,8 +38,7 @@ class Matrices:
     copied: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertLayers:
+class ExpertLayers(Struct, frozen=True):
     """``layers`` alike mixture-of-experts layers; elements and bytes of one expert of one layer."""
 
     format: Format
@@ -49,8 +49,7 @@ class ExpertLayers:
     nbytes: float
 
 
-@dataclass(frozen=True, slots=True)
-class CacheLayers:
+class CacheLayers(Struct, frozen=True):
     """``layers`` alike caches. Elements per token that a step reads, before the KV cache's dtype."""
 
     layers: int
@@ -65,8 +64,7 @@ class CacheLayers:
 Layers = TypeVar("Layers", ExpertLayers, CacheLayers)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """All layers of one model. ``reductions``: all-reduces of one pass over a batch."""
 
     matrices: tuple[Matrices, ...]

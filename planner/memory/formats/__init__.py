@@ -9,8 +9,9 @@ block layer), and Humming, which 0.33.0 prefers to Marlin on Hopper where it is 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.memory.formats.float4 import float4_linear, mxfp4_experts, nvfp4_experts
 from planner.memory.formats.float8 import float8_experts, float8_linear

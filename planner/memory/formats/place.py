@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.facts import ITEMSIZE_BYTES
 
@@ -20,8 +21,7 @@ LOCK = 4  # bytes
 EXPERT_BLOCKS_PER_SM = 4  # Marlin's thread blocks per multiprocessor in mixtures of experts
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """One GPU under one engine; ``dtype`` is the model's."""
 
     capability: int  # 90 for 9.0

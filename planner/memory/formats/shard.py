@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from planner.model.facts import Experts, Linear, Output
 
 
-@dataclass(frozen=True, slots=True)
-class LinearShard:
+class LinearShard(Struct, frozen=True):
     """Weight [sum(outputs), in_features] of one rank; ``outputs`` are the fused parts."""
 
     in_features: int
@@ -25,8 +25,7 @@ class LinearShard:
         return sum(self.outputs)
 
 
-@dataclass(frozen=True, slots=True)
-class ExpertShard:
+class ExpertShard(Struct, frozen=True):
     """w13 [count, gates * intermediate, hidden] and w2 [count, hidden, intermediate] of one rank."""
 
     count: int

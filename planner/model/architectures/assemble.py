@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from planner.model.architectures.blocks import norm
 from planner.model.architectures.reading import checkpoint_dtype, is_tied, optional, required, text_config
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from planner.model.facts import Layer
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """What one family adds to the common shape. Names are the engine's."""
 
     tied: bool = False  # the class default of tie_word_embeddings

@@ -6,8 +6,9 @@ layer; ``Output.name`` is the checkpoint's name of a part that the engine fuses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.facts import Cache, Experts, Linear, Output, Parameter
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 SCALE_NAMES = ("_k_scale", "_v_scale", "_q_scale", "_prob_scale")
 
 
-@dataclass(frozen=True, slots=True)
-class Heads:
+class Heads(Struct, frozen=True):
     """Shape of one grouped-query attention."""
 
     hidden_size: int

@@ -5,8 +5,9 @@ vllm/model_executor/models/qwen3_next.py and qwen3_5.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import (

@@ -6,8 +6,10 @@ vllm/model_executor/models/{llama,qwen2,qwen3,gemma,gemma2,gemma3,olmo2,starcode
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, gated_mlp, norm, plain_mlp
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Struct, frozen=True):
     """How a family differs from Llama. Biases are those of the class; a config key of the same meaning adds to them."""
 
     qkv_bias: bool = False

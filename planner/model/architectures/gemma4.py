@@ -5,8 +5,9 @@ vllm/model_executor/models/{gemma4,gemma4_mm}.py. The vision tower is transforme
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures.assemble import Body, assemble

@@ -7,8 +7,9 @@ in_proj_qkvgfab up to 16.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import attention_scales, gated_mlp, norm, replicated, router

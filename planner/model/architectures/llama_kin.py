@@ -6,8 +6,9 @@ SmolLM3, Hunyuan, GLM, OLMo, CWM, Helium, Jais 2 and VaultGemma run through vLLM
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, gated_mlp, norm, plain_mlp

@@ -5,9 +5,10 @@ vllm/model_executor/models/{jamba,granitemoehybrid,falcon_h1}.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, norm, router

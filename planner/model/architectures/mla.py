@@ -5,8 +5,9 @@ vllm/model_executor/models/deepseek_v2.py (DeepseekV2MLAAttention, Indexer) and 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import attention_scales, gated_mlp, norm, replicated

@@ -5,8 +5,9 @@ vllm/model_executor/models/{mixtral,qwen2_moe,qwen3_moe,glm4_moe,minimax_m2,gpt_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import (
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from planner.model.facts import CacheKind, ModelFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """The experts of one family; names are the engine's. ``shared_width``: of the always-on expert, 0 without."""
 
     width: int

@@ -6,8 +6,9 @@ Transformers backend.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, router

@@ -6,8 +6,9 @@ shapes from mamba_utils.py MambaStateShapeCalculator. Convolutions are linear la
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.architectures.blocks import norm
 from planner.model.facts import Cache, Linear, Output, Parameter, StateTensor
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
 
 
-@dataclass(frozen=True, slots=True)
-class DeltaHeads:
+class DeltaHeads(Struct, frozen=True):
     """Shape of one gated delta net."""
 
     hidden_size: int
@@ -85,8 +85,7 @@ def delta_cache(heads: DeltaHeads, state_dtype: str | None) -> Cache:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Mamba2:
+class Mamba2(Struct, frozen=True):
     """Shape of one Mamba-2 mixer."""
 
     hidden_size: int
@@ -149,8 +148,7 @@ def mamba2_cache(shape: Mamba2, state_dtype: str | None = None) -> Cache:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Mamba1:
+class Mamba1(Struct, frozen=True):
     """Shape of one Mamba-1 mixer."""
 
     hidden_size: int

@@ -6,8 +6,9 @@ language_model_only leaves it out.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear, replicated
 from planner.model.architectures.reading import optional, required

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.architectures.reading import optional, required
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from planner.model.facts import CacheKind
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """The span of one layer's attention; None: everything before."""
 
     tokens: int | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from planner.model.facts import Experts, Linear
 from planner.model.quantization.parse import engine_quantization
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from planner.model.quantization.scheme import Scheme
 
 
-@dataclass(frozen=True, slots=True)
-class QuantizedModule:
+class QuantizedModule(Struct, frozen=True):
     """A module and its scheme; ``name`` is the first of that shape, in full."""
 
     name: str

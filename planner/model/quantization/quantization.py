@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from planner.model.quantization.matching import MATCHERS
 
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 ModuleKind = Literal["linear", "experts", "head"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """The scheme of the modules that ``target`` names: a path, a "re:" pattern or the name of a module class."""
 
     target: str
     scheme: Scheme | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Quantization:
+class Quantization(Struct, frozen=True, eq=False):
     """The quantization of one checkpoint. ``method`` is vLLM's resolved name; None: nothing is quantized.
 
     ``schemes`` holds what each kind of module gets where no rule says otherwise; a kind that is missing stays as it

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 # The storage of a weight; how scales lie beside it is in the other fields.
 #   fp8    one e4m3 byte per element, fp32 scales per "tensor", "channel" or "block"
@@ -20,8 +21,7 @@ NVFP4_GROUP_SIZE = 16
 FP8_BLOCK = (128, 128)  # block_n, block_k of DeepSeek's recipe
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(Struct, frozen=True):
     """One quantized module. ``method`` is vLLM's name of the checkpoint's quantization, e.g. "auto_awq"."""
 
     method: str
