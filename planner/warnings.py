@@ -8,7 +8,7 @@ from planner.catalog.offers import price_warnings
 from planner.engine import version_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from planner.catalog import Catalog
@@ -25,6 +25,7 @@ def plan_warnings(
         *version_warnings(spec.engine.version),
         *_model_warnings(spec, checkpoint),
         *checkpoint.warnings,
+        *_header_warnings(checkpoint, facts),
         *facts.notes,
         *price_warnings(catalog, today),
     ]
@@ -42,3 +43,34 @@ def _model_warnings(spec: Spec, checkpoint: Checkpoint) -> Iterator[str]:
             "model.revision: unpinned until the hub is reached; plan without --offline, "
             "or set model.revision to a 40-hex commit."
         )
+
+
+NAMES_SHOWN = 3  # of the tensors that differ, largest first
+
+
+def _header_warnings(checkpoint: Checkpoint, facts: ModelFacts) -> Iterator[str]:
+    """Where the tensors are not those that config.json describes; nothing where they agree or none was read."""
+    if not checkpoint.tensors:
+        return
+    from planner.model.agreement import find_disagreement
+
+    found = find_disagreement(facts, checkpoint.config, checkpoint.tensors)
+    if found is None:
+        return
+    key = "model.path" if checkpoint.source == "path" else "model.repo"
+    difference = found.stored_bytes - found.described_bytes
+    yield (
+        f"{key}: the safetensors headers of {checkpoint.repo} hold {found.stored_bytes:,} bytes of weights where "
+        f"config.json describes {found.described_bytes:,}: {abs(difference):,} bytes "
+        f"{'more' if difference > 0 else 'fewer'}.{_names('Not described', found.only_stored)}"
+        f"{_names('Not stored', found.only_described)} The plan counts what config.json describes; "
+        "check that both are of one commit."
+    )
+
+
+def _names(heading: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    rest = len(names) - NAMES_SHOWN
+    others = f" and {rest} more" if rest > 0 else ""
+    return f" {heading}: {', '.join(names[:NAMES_SHOWN])}{others}."

@@ -20,9 +20,12 @@ from planner.model.json_files import (
     parse_json,
     shard_names,
 )
+from planner.model.tensor_runs import tensor_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from planner.model.tensor_runs import TensorRun
 
 
 def read_folder(
@@ -42,6 +45,7 @@ def read_folder(
             f"or fetch it: hf download {repo} config.json --local-dir {folder}"
         )
     tokenizer = _read_json(folder / TOKENIZER_CONFIG) or {}
+    checkpoint_bytes, tensors = _weights(folder, whole)
     return Checkpoint(
         repo=repo,
         source=source,
@@ -49,7 +53,8 @@ def read_folder(
         revision=revision,
         hf_quant_config=_read_json(folder / HF_QUANT_CONFIG),
         tokenizer_model_max_length=model_max_length(tokenizer),
-        checkpoint_bytes=_weight_bytes(folder, whole),
+        checkpoint_bytes=checkpoint_bytes,
+        tensors=tensors,
     )
 
 
@@ -66,8 +71,8 @@ def read_header(path: Path) -> tuple[TensorInfo, ...]:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). Type a folder that you may read.") from error
 
 
-def _weight_bytes(folder: Path, whole: bool) -> int | None:
-    """Bytes of the tensors: from the files' headers, else what the index claims, else nothing."""
+def _weights(folder: Path, whole: bool) -> tuple[int | None, tuple[TensorRun, ...]]:
+    """Bytes of the tensors and the tensors: from the files' headers, else what the index claims, else nothing."""
     index = _read_json(folder / INDEX, MOST_INDEX_BYTES)
     if index is None:
         names = [SINGLE] if (folder / SINGLE).is_file() else sorted(path.name for path in folder.glob("*.safetensors"))
@@ -80,10 +85,10 @@ def _weight_bytes(folder: Path, whole: bool) -> int | None:
             f"such as {missing[0]}. Finish the download, or leave only config.json and the index."
         )
     if missing or not names:
-        return index_total_bytes(index) if index else None
+        return (index_total_bytes(index) if index else None), ()
     tensors = tuple(tensor for name in names for tensor in read_header(folder / name))
     _check_unique(tensors, folder)
-    return total_bytes(tensors)
+    return total_bytes(tensors), tensor_runs(tensors)
 
 
 def _check_unique(tensors: tuple[TensorInfo, ...], folder: Path) -> None:

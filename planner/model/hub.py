@@ -24,6 +24,7 @@ from planner.model.json_files import (
     parse_json,
     shard_names,
 )
+from planner.model.tensor_runs import tensor_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
         )
     quant = _download_json(repo, resolved, HF_QUANT_CONFIG, deadline)
     tokenizer = _download_json(repo, resolved, TOKENIZER_CONFIG, deadline) or {}
-    checkpoint_bytes, warnings = _download_sizes(repo, resolved, progress)
+    tensors, warnings = _download_tensors(repo, resolved, progress)
     return Checkpoint(
         repo=repo,
         source="hub",
@@ -105,9 +106,10 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
         revision=resolved.commit,
         hf_quant_config=quant,
         tokenizer_model_max_length=model_max_length(tokenizer),
-        checkpoint_bytes=checkpoint_bytes,
+        checkpoint_bytes=None if tensors is None else total_bytes(tensors),
         gated=resolved.gated,
         warnings=warnings,
+        tensors=tensor_runs(tensors or ()),
     )
 
 
@@ -131,8 +133,10 @@ def _download_json(
     return parse_json(body.data, where)
 
 
-def _download_sizes(repo: str, resolved: Resolved, progress: Progress | None) -> tuple[int | None, tuple[str, ...]]:
-    """Bytes of all tensors; None and a warning where the hub is too slow for their headers."""
+def _download_tensors(
+    repo: str, resolved: Resolved, progress: Progress | None
+) -> tuple[list[TensorInfo] | None, tuple[str, ...]]:
+    """All tensors; None where there are no files, and None and a warning where the hub is too slow for headers."""
     deadline = time.monotonic() + HEADER_SECONDS
     try:
         names = _weight_files(repo, resolved, deadline)
@@ -142,7 +146,7 @@ def _download_sizes(repo: str, resolved: Resolved, progress: Progress | None) ->
     except HubUnreachableError as error:
         warning = f"model.repo: the sizes of {repo}'s weights are unknown: {error}; the plan stands on its config.json"
         return None, (warning,)
-    return (sum(total_bytes(header) for header in headers) if names else None), ()
+    return ([tensor for header in headers for tensor in header] if names else None), ()
 
 
 def _download_headers(repo: str, commit: str, names: tuple[str, ...], deadline: float) -> list[tuple[TensorInfo, ...]]:

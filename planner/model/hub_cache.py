@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from planner.catalog.folders import cache_folder
 from planner.model.identity import Checkpoint
+from planner.model.tensor_runs import TensorRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FORMAT = 1  # of the files below; another number is read as nothing
+FORMAT = 2  # of the files below; another number is read as nothing
 FIELDS = ("config", "hf_quant_config", "tokenizer_model_max_length", "checkpoint_bytes", "gated")
 
 
@@ -30,6 +31,7 @@ def load_cached(repo: str, commit: str) -> Checkpoint | None:
             source="hub",
             revision=commit,
             **{field: row[field] for field in FIELDS},
+            tensors=tuple(_run(*one) for one in row["tensors"]),
         )
     except (KeyError, TypeError, ValueError):
         return None
@@ -38,8 +40,13 @@ def load_cached(repo: str, commit: str) -> Checkpoint | None:
 def save_cached(checkpoint: Checkpoint) -> None:
     """Keep what was read of a commit; a cache that cannot be written is no failure."""
     row = {field: getattr(checkpoint, field) for field in FIELDS}
-    row |= {"format": FORMAT, "repo": checkpoint.repo}
+    tensors = [(one.pattern, one.dtype, one.shape, one.layers, one.per_layer) for one in checkpoint.tensors]
+    row |= {"format": FORMAT, "repo": checkpoint.repo, "tensors": tensors}
     _write(_folder(checkpoint.repo) / f"{checkpoint.revision}.json", row)
+
+
+def _run(pattern: str, dtype: str, shape: list[int], layers: list[int | None], per_layer: int) -> TensorRun:
+    return TensorRun(pattern, dtype, tuple(shape), tuple(layers), per_layer)
 
 
 def load_commit(repo: str, revision: str) -> str | None:

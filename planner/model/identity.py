@@ -25,8 +25,8 @@ class Checkpoint(Struct, frozen=True):
     tokenizer_model_max_length: int | None = None
     checkpoint_bytes: int | None = None  # bytes of the tensors; None when only config.json is known
     gated: bool = False
-    tensors: tuple[TensorRun, ...] = ()  # of all safetensors headers; empty where none was read
     warnings: tuple[str, ...] = ()
+    tensors: tuple[TensorRun, ...] = ()  # of all safetensors headers; empty where none was read
 
     def __hash__(self) -> int:
         # config.json is a mapping and has no hash; what names the checkpoint is enough to find its facts again

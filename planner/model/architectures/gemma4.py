@@ -31,7 +31,7 @@ from planner.model.facts import Embedding, Layer, Linear, Output, Parameter
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
     from planner.model.architectures.reading import Config
-    from planner.model.facts import Cache, ModelFacts
+    from planner.model.facts import Cache, ModelFacts, Module
 
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 MOE_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
@@ -88,7 +88,12 @@ def _layer(text: Config, kind: str, *, shares_cache: bool) -> Layer:
     width = required(text, "intermediate_size") * (2 if shares_cache and text.get("use_double_wide_mlp") else 1)
     rope = rope_cache(heads.head_dim, required(text, "max_position_embeddings"), _rope(text, kind, heads.head_dim))
     modules = (
-        *_attention(heads, bias=bool(text.get("attention_bias")), shares_cache=shares_cache),
+        *_attention(
+            heads,
+            bias=bool(text.get("attention_bias")),
+            shares_cache=shares_cache,
+            k_is_v=full and bool(text.get("attention_k_eq_v")),
+        ),
         rope,
         *gated_mlp(size, width),
         *(module for name in NORMS for module in norm(name, size)),
@@ -107,10 +112,11 @@ def _rope(text: Config, kind: str, head_dim: int) -> dict[str, object]:
     return {**rope, "rope_dim": head_dim} if rope["rope_type"] == "proportional" else rope
 
 
-def _attention(heads: Heads, *, bias: bool, shares_cache: bool) -> Modules:
-    """Layers that share an earlier layer's cache have queries alone."""
+def _attention(heads: Heads, *, bias: bool, shares_cache: bool, k_is_v: bool) -> Modules:
+    """Layers that share an earlier layer's cache have queries alone; ``k_is_v``: K's weights are loaded for V too."""
     if not shares_cache:
-        return attention(heads, qkv_bias=bias, out_bias=bias, qk_norm=True)
+        modules = attention(heads, qkv_bias=bias, out_bias=bias, qk_norm=True)
+        return tuple(_with_v_from_k(module) for module in modules) if k_is_v else modules
     width = heads.num_heads * heads.head_dim
     return (
         Linear("self_attn.q_proj", heads.hidden_size, (Output(width, heads.num_heads),), "column", bias=bias),
@@ -118,6 +124,14 @@ def _attention(heads: Heads, *, bias: bool, shares_cache: bool) -> Modules:
         *norm("self_attn.q_norm", heads.head_dim),
         *attention_scales(),
     )
+
+
+def _with_v_from_k(module: Module) -> Module:
+    """The checkpoint ships no v_proj (models/gemma4.py, k_eq_v_shards), the engine holds one."""
+    if not isinstance(module, Linear) or module.split != "column":
+        return module
+    *parts, value = module.outputs
+    return replace(module, outputs=(*parts, replace(value, copied=True)))
 
 
 def _experts(text: Config, size: int) -> Modules:

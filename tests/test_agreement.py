@@ -1,0 +1,174 @@
+"""Headers against config.json: agreement is silent, a difference is told in bytes with the tensors that make it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from planner.model.agreement import find_disagreement
+from planner.model.architectures import make_facts
+from planner.model.folder import read_folder
+from planner.model.identity import Checkpoint
+from planner.model.tensor_runs import tensor_runs
+from tests.checkpoints import (
+    LLAMA,
+    QWEN3_MOE,
+    Shapes,
+    awq,
+    fp8_block,
+    gptq,
+    llama,
+    nvfp4,
+    packed,
+    qwen3_moe,
+    sized,
+    tensors_of,
+)
+from tests.command import gpuplan
+from tests.hub_server import Repo, safetensors, serve_hub
+from tests.published import GPTQ, PUBLISHED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from planner.model.agreement import Disagreement
+
+TIED = {**LLAMA, "tie_word_embeddings": True}
+WITH_MTP = {**LLAMA, "num_nextn_predict_layers": 1}
+BUFFERS: Shapes = {
+    "model.layers.0.self_attn.rotary_emb.inv_freq": ("F32", [32]),
+    "model.layers.0.self_attn.attn.bias": ("BOOL", [1, 1, 64, 64]),
+    "model.layers.0.self_attn.k_scale": ("F32", []),
+    "model.position_ids": ("I64", [1, 4096]),
+}
+
+
+def disagreement(config: dict[str, Any], shapes: Shapes) -> Disagreement | None:
+    facts = make_facts(Checkpoint(f"acme/{len(shapes)}-{hash(json.dumps(config))}", "path", config))
+    return find_disagreement(facts, config, tensor_runs(tensors_of(shapes)))
+
+
+def quantized(config: dict[str, Any]) -> dict[str, Any]:
+    return {**LLAMA, "quantization_config": config}
+
+
+@pytest.mark.parametrize(
+    ("config", "shapes"),
+    [
+        pytest.param(LLAMA, llama(), id="plain"),
+        pytest.param(TIED, llama(head=False), id="tied"),
+        pytest.param(TIED, llama(), id="tied-and-stored-twice"),
+        pytest.param(LLAMA, llama() | BUFFERS, id="buffers"),
+        pytest.param(WITH_MTP, llama(layers=3), id="prediction-layer-past-the-last"),
+        pytest.param(LLAMA, llama() | {"mtp.fc.weight": ("BF16", [256, 512])}, id="prediction-beside"),
+        pytest.param(LLAMA, {name: ("F32", shape) for name, (_, shape) in llama().items()}, id="stored-in-fp32"),
+        pytest.param(QWEN3_MOE, qwen3_moe(), id="experts-apart"),
+        pytest.param(QWEN3_MOE, qwen3_moe(fused=True), id="experts-fused"),
+        pytest.param(quantized(PUBLISHED["awq"]), llama(linear=awq), id="awq"),
+        pytest.param(quantized(GPTQ), llama(linear=gptq), id="gptq"),
+        pytest.param(quantized(PUBLISHED["ct_w4a16"]), llama(linear=packed), id="pack-quantized"),
+        pytest.param(quantized(PUBLISHED["fp8_block"]), llama(linear=fp8_block), id="fp8-block"),
+        pytest.param(quantized(PUBLISHED["mo_nvfp4"]), llama(linear=nvfp4), id="nvfp4"),
+        pytest.param(LLAMA, {}, id="no-headers"),
+    ],
+)
+def test_agreement_is_silent(config: dict[str, Any], shapes: Shapes) -> None:
+    assert disagreement(config, shapes) is None
+
+
+LAYER_BYTES = 2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256 + 2 * 256)
+TABLE_BYTES = 2 * 1000 * 256
+
+
+@pytest.mark.parametrize(
+    ("config", "shapes", "more_bytes", "only_stored", "only_described"),
+    [
+        pytest.param(
+            LLAMA, llama(layers=3), LAYER_BYTES, "model.layers.#.mlp.down_proj.weight (BF16 [256, 512])", None,
+            id="a-layer-more",
+        ),
+        pytest.param(LLAMA, llama(layers=1), -LAYER_BYTES, None, "mlp.gate_up_proj", id="a-layer-less"),
+        pytest.param(LLAMA, llama(head=False), -TABLE_BYTES, None, "lm_head", id="no-head"),
+        pytest.param(
+            LLAMA, llama(vocab_size=1200), 2 * 2 * 200 * 256, "lm_head.weight (BF16 [1200, 256])", "model.embed_tokens",
+            id="another-vocabulary",
+        ),
+        pytest.param(
+            LLAMA, llama() | {"visual.merger.weight": ("BF16", [512, 512])}, 2 * 512 * 512,
+            "visual.merger.weight (BF16 [512, 512])", None, id="a-tensor-more",
+        ),
+        pytest.param(
+            LLAMA, llama(linear=fp8_block), -2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256),
+            "model.layers.#.mlp.down_proj.weight (F8_E4M3 [256, 512])", "mlp.gate_up_proj", id="quantized-unannounced",
+        ),
+        pytest.param(
+            quantized(PUBLISHED["awq"]), llama(), 3 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256),
+            "model.layers.#.mlp.down_proj.weight (BF16 [256, 512])", "mlp.gate_up_proj", id="not-quantized-at-all",
+        ),
+        pytest.param(
+            QWEN3_MOE, qwen3_moe() | {"model.layers.1.mlp.shared.weight": ("BF16", [256, 256])}, 2 * 256 * 256,
+            "model.layers.#.mlp.shared.weight (BF16 [256, 256])", None, id="a-shared-expert-more",
+        ),
+    ],
+)  # fmt: skip
+def test_a_difference_is_told_in_bytes_with_its_tensors(
+    config: dict[str, Any], shapes: Shapes, more_bytes: int, only_stored: str | None, only_described: str | None
+) -> None:
+    found = disagreement(config, shapes)
+    assert found is not None
+    assert found.stored_bytes - found.described_bytes == more_bytes
+    assert next(iter(found.only_stored), None) == only_stored
+    assert next(iter(found.only_described), None) == only_described
+
+
+def write(folder: Path, shapes: Shapes, config: dict[str, Any] = LLAMA) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(safetensors(sized(shapes)))
+    spec = folder / "spec.yaml"
+    spec.write_text("name: toy\nmodel: {repo: acme/toy, path: .}\ngpu: {types: [L4], counts: [1]}\n")
+    return spec
+
+
+def test_a_folder_that_agrees_has_no_warning(tmp_path: Path) -> None:
+    done = gpuplan("plan", str(write(tmp_path, llama())), "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["warnings"] == []
+
+
+def test_a_folder_that_does_not_agree_warns_with_the_difference(tmp_path: Path) -> None:
+    done = gpuplan("plan", str(write(tmp_path, llama(layers=3))), "--json")
+    assert done.code == 0
+    (warning,) = json.loads(done.out)["warnings"]
+    assert warning.startswith("model.path: the safetensors headers of acme/toy hold ")
+    assert (
+        f" {LAYER_BYTES:,} bytes more. Not described: model.layers.#.mlp.down_proj.weight (BF16 [256, 512])" in warning
+    )
+    assert "and 6 more. The plan counts what config.json describes" in warning
+
+
+def test_weights_half_fetched_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    index = {"metadata": {"total_size": 5}, "weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "m-1.safetensors").write_bytes(safetensors(sized(llama(layers=1))))
+    assert read_folder(tmp_path, "acme/toy", whole=False).tensors == ()
+
+
+@pytest.mark.network
+def test_the_hub_is_compared_at_once_and_again_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = {
+        "config.json": json.dumps(LLAMA).encode(),
+        "model.safetensors": safetensors(sized(llama(head=False))),
+    }
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("name: toy\nmodel: {repo: acme/chat}\ngpu: {types: [L4], counts: [1]}\n")
+    with serve_hub({"acme/chat": Repo(files)}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        online = json.loads(gpuplan("plan", str(spec), "--json").out)
+    offline = json.loads(gpuplan("plan", str(spec), "--json", "--offline").out)
+    (warning,) = online["warnings"]
+    assert offline["warnings"] == [warning]
+    assert warning.startswith("model.repo: the safetensors headers of acme/chat hold ")
+    assert f": {TABLE_BYTES:,} bytes fewer. Not stored: lm_head. The plan counts" in warning
