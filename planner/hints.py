@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.make_plan import find_cheapest
+from planner.throughput.measured import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,9 +51,10 @@ def find_hints(plan: Plan, catalog: Catalog, *, measurements: Sequence[Measureme
     """The changes that make the plan cheaper by at least one percent, or possible at all; most saved first."""
     hints = []
     dearest = plan.chosen.cost.usd_per_hour if plan.chosen else None
+    seen = rows_of(measurements, plan.checkpoint.repo)
     for change in _changes(plan):
         spec = change.applied_to(plan.spec)
-        other = find_cheapest(spec, plan.checkpoint, catalog, measurements=measurements, below_usd_per_hour=dearest)
+        other = find_cheapest(spec, plan.facts, catalog, seen=seen, below_usd_per_hour=dearest)
         if other and (hint := _hint(change, plan.chosen, other)):
             hints.append(hint)
     return tuple(sorted(hints, key=lambda hint: -(hint.usd_per_hour_saved or 0)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from planner.catalog import Catalog
     from planner.measurements import Measurement
+    from planner.model.facts import ModelFacts
     from planner.model.identity import Checkpoint
     from planner.spec import Spec
 
@@ -62,18 +63,16 @@ def make_plan(
 
 def find_cheapest(
     spec: Spec,
-    checkpoint: Checkpoint,
+    facts: ModelFacts,
     catalog: Catalog,
     *,
-    measurements: Sequence[Measurement] = (),
+    seen: Sequence[Measurement] = (),
     below_usd_per_hour: Decimal | None = None,
 ) -> Option | None:
     """The valid option of the lowest price per hour, judged from the cheapest candidate on; None where none is.
 
-    ``below_usd_per_hour``: only what costs less is looked at.
+    ``seen``: measured rows of this model. ``below_usd_per_hour``: only what costs less is looked at.
     """
-    facts = make_facts(checkpoint)
-    seen = rows_of(measurements, checkpoint.repo)
     question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen)
     candidates = list(enumerate_candidates(spec.gpu, catalog))
     usd_per_hour = {
