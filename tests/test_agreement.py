@@ -11,6 +11,7 @@ from planner.model.agreement import find_disagreement
 from planner.model.architectures import make_facts
 from planner.model.folder import read_folder
 from planner.model.identity import Checkpoint
+from planner.model.quantization import engine_quantization
 from planner.model.tensor_runs import tensor_runs
 from tests.checkpoints import (
     LLAMA,
@@ -121,6 +122,39 @@ def test_a_difference_is_told_in_bytes_with_its_tensors(
     assert found.stored_bytes - found.described_bytes == more_bytes
     assert next(iter(found.only_stored), None) == only_stored
     assert next(iter(found.only_described), None) == only_described
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (("BF16",), "bfloat16"),
+        (("F16", "I32", "F16"), "float16"),
+        (("F8_E4M3", "BF16"), "bfloat16"),
+        (("BF16", "F32"), "float32"),
+        (("I64",), "float32"),
+        ((), "float32"),
+    ],
+)
+def test_tensors_tell_the_dtype_that_config_json_leaves_out(dtypes: tuple[str, ...], expected: str) -> None:
+    unstated = {key: value for key, value in LLAMA.items() if key != "torch_dtype"}
+    tensors = tensor_runs(tensors_of({f"t{number}": (dtype, [1]) for number, dtype in enumerate(dtypes)}))
+    repo = "acme/" + "-".join(dtypes)
+    assert make_facts(Checkpoint(repo, "path", unstated, tensors=tensors)).dtype == expected
+    assert make_facts(Checkpoint(f"{repo}-stated", "path", LLAMA, tensors=tensors)).dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(("config", "linear"), [(PUBLISHED["awq"], awq), (GPTQ, gptq)], ids=["awq", "gptq"])
+def test_modules_left_alone_are_read_off_the_tensors(config: dict[str, Any], linear: Any) -> None:
+    shapes = llama(linear=linear)
+    name = "model.layers.1.self_attn.o_proj"
+    shapes = {key: one for key, one in shapes.items() if not key.startswith(name)}
+    shapes |= {f"{name}.weight": ("BF16", [256, 256])}
+    checkpoint = Checkpoint(f"acme/{name}", "path", quantized(config), tensors=tensor_runs(tensors_of(shapes)))
+    facts = make_facts(checkpoint)
+    assert find_disagreement(facts, checkpoint.config, checkpoint.tensors) is None
+    quantization = engine_quantization(facts)
+    kept = [quantization.scheme_for(f"model.layers.{layer}.self_attn.o_proj", "linear") is None for layer in (0, 1)]
+    assert kept == [False, True]
 
 
 def write(folder: Path, shapes: Shapes, config: dict[str, Any] = LLAMA) -> Path:

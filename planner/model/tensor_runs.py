@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 MARK = "#"
+FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
+# safetensors' name -> torch's, and the formats whose every value it can hold
+FLOATS: dict[str, tuple[str, frozenset[str]]] = {
+    "F32": ("float32", FP8 | {"BF16", "F16"}),
+    "BF16": ("bfloat16", FP8),
+    "F16": ("float16", FP8),
+}
 
 
 class TensorRun(Struct, frozen=True):
@@ -55,6 +62,16 @@ def tensor_runs(tensors: Iterable[TensorInfo]) -> tuple[TensorRun, ...]:
         for key, counted in counts.items()
         for per_layer, layers in _by_count(counted).items()
     )
+
+
+def stored_dtype(runs: Iterable[TensorRun]) -> str | None:
+    """The dtype that holds most others without loss, as the engine takes it where config.json names none.
+
+    vllm/utils/torch_utils.py common_broadcastable_dtype over all tensors; None where no tensor is a float.
+    """
+    stored = list(dict.fromkeys(run.dtype for run in runs if run.dtype in FLOATS))
+    widest = max(stored, key=lambda dtype: sum(one == dtype or one in FLOATS[dtype][1] for one in stored), default=None)
+    return FLOATS[widest][0] if widest else None
 
 
 def _by_count(counted: Counter[int | None]) -> dict[int, list[int | None]]:

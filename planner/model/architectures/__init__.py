@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from planner.errors import UnknownArchitectureError
-from planner.model.architectures.reading import text_config
+from planner.model.architectures.reading import stated_dtype, text_config
 from planner.model.context import default_max_model_len, derived_max_model_len
+from planner.model.tensor_runs import stored_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,10 +148,19 @@ def make_facts(checkpoint: Checkpoint) -> ModelFacts:
     published = config.get("quantization_config") or text.get("quantization_config") or checkpoint.hf_quant_config
     return replace(
         facts,
+        dtype=stated_dtype(config) or stored_dtype(checkpoint.tensors) or facts.dtype,
         max_model_len=derived,
         default_max_model_len=default_max_model_len(text, derived),
-        quantization=published or None,
+        quantization=_listed(published or None, checkpoint),
     )
+
+
+def _listed(published: Mapping[str, Any] | None, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    if not published or not checkpoint.tensors:
+        return published
+    from planner.model.quantized_by_headers import with_header_lists
+
+    return with_header_lists(published, checkpoint.tensors)
 
 
 def _unknown(checkpoint: Checkpoint, architecture: str | None) -> str:

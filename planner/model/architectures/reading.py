@@ -55,11 +55,16 @@ def is_tied(config: Config, default: bool) -> bool:
 
 
 def checkpoint_dtype(config: Config) -> str:
-    """The dtype the checkpoint states (vLLM: get_config_dtype); float32 where nothing is stated."""
+    """The dtype the checkpoint states; float32 where nothing is stated and no tensor says otherwise."""
+    return stated_dtype(config) or "float32"
+
+
+def stated_dtype(config: Config) -> str | None:
+    """The dtype that config.json names (model_arch_config_convertor.py get_torch_dtype)."""
     holders = (config, text_config(config), config.get("vision_config"), config.get("encoder_config"))
     for holder in holders:
         if isinstance(holder, dict):
             for name in ("dtype", "torch_dtype"):
                 if isinstance(holder.get(name), str):
                     return str(holder[name]).removeprefix("torch.")
-    return "float32"
+    return None
