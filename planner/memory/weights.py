@@ -6,10 +6,10 @@ storages, parameters and buffers, each rounded up to the allocator's 512 bytes.
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
+from itertools import accumulate
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -32,6 +32,7 @@ EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
 INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
 
 Schemes = tuple["Scheme | None", ...]
+Part = Literal["everywhere", "embedding", "first_only", "lm_head", "final", "tower"]  # fields of ModelFacts
 
 
 def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
@@ -51,6 +52,7 @@ class Rank:
         self._key = (
             id(facts),
             gpu.compute_capability,
+            gpu.sms if engine.rules < V0_33 else None,  # formats/place.py marlin_locks
             engine.rules,
             engine.dtype,
             engine.quantization,
@@ -70,33 +72,54 @@ class Rank:
 
 @lru_cache(maxsize=2048)
 def _stage_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
-    return tuple(_stage_bytes(rank, pp, stage) for stage in range(pp))
-
-
-def _stage_bytes(rank: Rank, pp: int, stage: int) -> int:
     facts = rank.facts
-    quantization = engine_quantization(facts, rank.engine.quantization)
-    rest = [*facts.everywhere]
-    everywhere = facts.tables_everywhere or facts.embedding_everywhere
-    if stage == 0 or everywhere:
-        rest += facts.embedding
-    if stage == 0:
-        rest += facts.first_only
-    if stage == pp - 1 or facts.tables_everywhere:
-        rest += [*facts.lm_head, *facts.final]
-    if stage == pp - 1 > 0 and facts.tied_embedding and not everywhere:
-        rest += facts.embedding
-    layers = 0
-    shared: dict[str, Parameter] = {}
-    for schemes, layer, count in _layer_groups(facts, quantization, pp, stage):
-        layers += count * _layer_bytes(rank, layer, schemes)
-        shared |= _shared(layer.modules)
-    tower = () if stage or rank.engine.language_model_only else facts.tower
-    shared |= _shared((*rest, *tower))
-    outside = _plain_bytes(rank, rest, quantization) + _plain_bytes(_tower_rank(rank), tower, quantization)
-    buffers = sum(_parameter_bytes(rank, module) for module in shared.values())
+    before = _bytes_before(rank)
     indices = rounded(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
-    return layers + outside + buffers + indices + _deepstack_bytes(rank)
+    anywhere = indices + _deepstack_bytes(rank)
+    return tuple(
+        before[layers.stop] - before[layers.start] + _outside_bytes(rank, pp, stage) + anywhere
+        for stage, layers in enumerate(stage_ranges(facts.num_hidden_layers, pp))
+    )
+
+
+def _outside_bytes(rank: Rank, pp: int, stage: int) -> int:
+    """What a stage holds beside its layers, and what its layers share."""
+    parts = _stage_parts(rank.facts, pp, stage)
+    tower = not stage and not rank.engine.language_model_only
+    shared = sum(_parameter_bytes(rank, module) for module in _stage_shared(rank.facts, pp, stage, tower))
+    plain = sum(_part_bytes(rank, part) for part in parts)
+    return shared + plain + (_part_bytes(_tower_rank(rank), "tower") if tower else 0)
+
+
+def _stage_parts(facts: ModelFacts, pp: int, stage: int) -> tuple[Part, ...]:
+    """The parts of the model beside its layers that a stage holds, in order."""
+    first, last = stage == 0, stage == pp - 1
+    tied = last and not first and facts.tied_embedding
+    held: tuple[tuple[Part, bool], ...] = (
+        ("everywhere", True),
+        ("embedding", first or tied or facts.tables_everywhere or facts.embedding_everywhere),
+        ("first_only", first),
+        ("lm_head", last or facts.tables_everywhere),
+        ("final", last or facts.tables_everywhere),
+    )
+    return tuple(part for part, here in held if here)
+
+
+@lru_cache(maxsize=512)
+def _stage_shared(facts: ModelFacts, pp: int, stage: int, tower: bool) -> tuple[Parameter, ...]:
+    """What exists once on a stage, however many of its modules name it."""
+    shared: dict[str, Parameter] = {}
+    for run in stage_runs(facts, pp)[stage]:
+        shared |= _shared(run.layer.modules)
+    for part in (*_stage_parts(facts, pp, stage), *(("tower",) if tower else ())):
+        shared |= _shared(getattr(facts, part))
+    return tuple(shared.values())
+
+
+@lru_cache(maxsize=2048)
+def _part_bytes(rank: Rank, part: Part) -> int:
+    quantization = engine_quantization(rank.facts, rank.engine.quantization)
+    return _plain_bytes(rank, getattr(rank.facts, part), quantization)
 
 
 def _plain_bytes(rank: Rank, modules: Iterable[Module], quantization: Quantization) -> int:
@@ -119,24 +142,31 @@ def _deepstack_bytes(rank: Rank) -> int:
     return rank.facts.deepstack_levels * rounded(rows * ITEMSIZE_BYTES[rank.dtype])
 
 
-def _layer_groups(
-    facts: ModelFacts, quantization: Quantization, pp: int, stage: int
-) -> list[tuple[Schemes, Layer, int]]:
-    """Layers of a stage that are alike in modules and in formats, with their number."""
-    runs = stage_runs(facts, pp)[stage]
-    if quantization.matching == "uniform":
-        return [(layer_schemes(facts, quantization, run.layer, 0), run.layer, run.count) for run in runs]
-    groups: Counter[tuple[Schemes, Layer]] = Counter()
-    index = stage_ranges(facts.num_hidden_layers, pp)[stage].start
-    for run in runs:
-        for _ in range(run.count):
-            groups[layer_schemes(facts, quantization, run.layer, index), run.layer] += 1
-            index += 1
-    return [(schemes, layer, count) for (schemes, layer), count in groups.items()]
+@lru_cache(maxsize=2048)
+def _bytes_before(rank: Rank) -> tuple[int, ...]:
+    """Bytes of all layers before each one, and of all of them last: a stage holds a difference of two."""
+    kinds, order = _layer_kinds(rank.facts, engine_quantization(rank.facts, rank.engine.quantization))
+    sizes = [_layer_bytes(rank, layer, schemes) for layer, schemes in kinds]
+    return tuple(accumulate((sizes[kind] for kind in order), initial=0))
+
+
+@lru_cache(maxsize=64)
+def _layer_kinds(
+    facts: ModelFacts, quantization: Quantization
+) -> tuple[tuple[tuple[Layer, Schemes], ...], tuple[int, ...]]:
+    """Layers that differ in modules or in formats, each once, and the kind of every layer in order."""
+    uniform = quantization.matching == "uniform"
+    kinds: dict[tuple[Layer, Schemes], int] = {}
+    order: list[int] = []
+    for run in facts.layers:
+        for index in range(len(order), len(order) + run.count):
+            schemes = _layer_schemes(facts, quantization, run.layer, 0 if uniform else index)
+            order.append(kinds.setdefault((run.layer, schemes), len(kinds)))
+    return tuple(kinds), tuple(order)
 
 
 @lru_cache(maxsize=16384)
-def layer_schemes(facts: ModelFacts, quantization: Quantization, layer: Layer, index: int) -> Schemes:
+def _layer_schemes(facts: ModelFacts, quantization: Quantization, layer: Layer, index: int) -> Schemes:
     """The scheme of each module of layer ``index``, in order; None where it stays as it is."""
     prefix = f"{facts.layers_prefix}.{index}."
     return tuple(_scheme(quantization, prefix, module) for module in layer.modules)
@@ -153,7 +183,6 @@ def _scheme(quantization: Quantization, prefix: str, module: Module) -> Scheme |
     return quantization.scheme_for(prefix + module.name, "head")
 
 
-@lru_cache(maxsize=16384)
 def _layer_bytes(rank: Rank, layer: Layer, schemes: Schemes) -> int:
     modules = zip(layer.modules, schemes, strict=True)
     return sum(_module_bytes(rank, module, scheme) for module, scheme in modules if not _is_shared(module))
