@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from planner.engine_dtypes import resolve_dtype, resolve_kv_cache_dtype
+from planner.engine_flags import flag_value, gib_flag, number_flag, switched
 from planner.memory.cache_layers import cache_kinds
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class EngineConfig(Struct, frozen=True):
     block_size: int | None = None  # --block-size; None: the attention backend's choice
     mamba_cache_mode: str = "none"  # "align", "all": how states are kept for prefix caching
     max_concurrent_batches: int = 1  # batches in flight: pipeline stages, and one more under async scheduling
+    kv_cache_memory_bytes: int | None = None  # --kv-cache-memory-bytes: in place of what profiling leaves
+    num_gpu_blocks_override: int | None = None  # --num-gpu-blocks-override: in place of what those bytes hold
+    cpu_offload_bytes: int = 0  # --cpu-offload-gb: parameters of the layers that move to CPU memory
+    decode_context_parallel_size: int = 1  # ranks of a TP group that share a sequence's KV cache
+    most_captured_seqs: int | None = None  # --max-cudagraph-capture-size
 
     @property
     def max_in_flight_tokens(self) -> int:
@@ -68,7 +74,7 @@ class EngineConfig(Struct, frozen=True):
 
     def flag(self, name: str) -> Any:
         """A flag of extra_args by its name with dashes, however it is written there; None where it is absent."""
-        return self.extra_args.get(name, self.extra_args.get(name.replace("-", "_")))
+        return flag_value(self.extra_args, name)
 
 
 def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) -> EngineConfig:  # noqa: ARG001 - tp is part of the fixed signature; no default of these versions depends on it
@@ -96,13 +102,18 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         enable_prefix_caching=prefix_caching,
         enable_expert_parallel=asked.enable_expert_parallel,
         quantization=None if spec.model.quantization == "auto" else spec.model.quantization,
-        language_model_only=_switched(flags, "language-model-only", default=False),
+        language_model_only=switched(flags, "language-model-only", default=False),
         trust_remote_code=spec.model.trust_remote_code,
         extra_args=flags,
         asked_dtype=spec.model.dtype,
-        block_size=_number(flags, "block-size"),
+        block_size=number_flag(flags, "block-size"),
         mamba_cache_mode=mamba_cache_mode(facts, rules, prefix_caching),
-        max_concurrent_batches=pp + 1 if _switched(flags, "async-scheduling", default=True) else pp,
+        max_concurrent_batches=pp + 1 if switched(flags, "async-scheduling", default=True) else pp,
+        kv_cache_memory_bytes=number_flag(flags, "kv-cache-memory-bytes"),
+        num_gpu_blocks_override=number_flag(flags, "num-gpu-blocks-override"),
+        cpu_offload_bytes=gib_flag(flags, "cpu-offload-gb"),
+        decode_context_parallel_size=number_flag(flags, "decode-context-parallel-size") or 1,
+        most_captured_seqs=number_flag(flags, "max-cudagraph-capture-size"),
     )
 
 
@@ -154,14 +165,16 @@ def batch_defaults(rules: Version, gpu: Gpu) -> tuple[int, int]:
 
 
 def uses_prefix_caching(asked: bool | None, facts: ModelFacts, rules: Version) -> bool:
-    """vLLM's default for the kind of model (config/model.py is_prefix_caching_supported), unless switched off.
+    """As asked, else vLLM's default for the kind of model (config/model.py is_prefix_caching_supported).
 
-    Off for models without attention and for encoder-decoders; for hybrids on from 0.33.0.
+    By default off for models without attention, for hybrids on from 0.33.0; never on for encoder-decoders.
     """
-    if asked is False:
-        return False
     kinds = cache_kinds(facts)
-    if "cross" in kinds or kinds <= {"mamba"}:
+    if "cross" in kinds:
+        return False
+    if asked is not None:
+        return asked
+    if kinds <= {"mamba"}:
         return False
     return rules >= V0_33 or "mamba" not in kinds
 
@@ -176,16 +189,3 @@ def mamba_cache_mode(facts: ModelFacts, rules: Version, prefix_caching: bool) ->
 def _on_blackwell(facts: ModelFacts, gpu: Gpu, rules: Version) -> str | None:
     is_datacenter = gpu.compute_capability // 10 == BLACKWELL_FAMILY
     return facts.blackwell_kv_cache_dtype if rules >= V0_33 and is_datacenter else None
-
-
-def _number(flags: Mapping[str, Any], name: str) -> int | None:
-    value = flags.get(name, flags.get(name.replace("-", "_")))
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _switched(flags: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """A boolean flag, its --no- form, or the default."""
-    names = {flag.replace("_", "-") for flag in flags}
-    if f"no-{name}" in names:
-        return False
-    return True if name in names else default

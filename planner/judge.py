@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from planner.checks import CHECKS
 from planner.checks.kv_cache import check_kv_cache
-from planner.checks.memory import check_memory
+from planner.checks.memory import check_asked_pool, check_memory
 from planner.checks.slo import check_budget, check_slo
 from planner.cost import make_cost
 from planner.engine import resolve_engine
-from planner.memory.account import Stage, make_memory
+from planner.memory.account import Stage, make_memory, pool_bytes
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
 from planner.plan import Option, Rejection
 from planner.throughput import predict
@@ -58,7 +58,12 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
     if assumed is None and (refusal := check_memory(candidate, engine, memories)):
         return _rejection(candidate, refusal)
     layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
-    available = [assumed if assumed is not None else memory.available_kv_bytes for memory in memories]
+    available = [
+        pool_bytes(engine, memory.available_kv_bytes if assumed is None else assumed, layout.bytes_per_block)
+        for memory, layout in zip(memories, layouts, strict=True)
+    ]
+    if assumed is None and (refusal := check_asked_pool(candidate, engine, memories, available)):
+        return _rejection(candidate, refusal)
     longest = longest_context(layouts, available, engine, pp)
     if spec.engine.max_model_len == "auto":
         engine = replace(engine, max_model_len=min(engine.max_model_len, longest))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from planner.catalog.offers import price_warnings
 from planner.engine import version_warnings
+from planner.engine_flags import flag_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ def plan_warnings(
     found = [
         *version_warnings(spec.engine.version),
         *_model_warnings(spec, checkpoint),
+        *flag_warnings(spec.engine.extra_args),
         *checkpoint.warnings,
         *_header_warnings(checkpoint, facts),
         *facts.notes,

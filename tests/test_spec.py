@@ -51,7 +51,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert spec.model.revision == "main"
     assert spec.engine.version == "0.33.0"
     assert spec.engine.gpu_memory_utilization == 0.92
-    assert spec.engine.enable_prefix_caching is True
+    assert spec.engine.enable_prefix_caching is None
     assert spec.engine.max_model_len is None
     assert (spec.gpu.types, spec.gpu.counts) == (None, None)
     assert (spec.resources.cpu_cores, spec.resources.memory_gib) == (4, 32)

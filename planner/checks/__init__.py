@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planner.checks.attention import check_attention_backend
+from planner.checks.flags import check_flags
 from planner.checks.formats import check_capability, check_dtype, check_format_support
 from planner.checks.quantization_shard import check_quantization_shard
 from planner.checks.shards import (
@@ -53,6 +54,7 @@ CHECKS: tuple[Check, ...] = (
     check_quantization_shard,
     check_pipeline,
     check_engine_support,
+    check_flags,
     check_format_support,
     check_dtype,
     check_capability,

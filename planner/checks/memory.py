@@ -20,7 +20,7 @@ GIB = 2**30
 def check_memory(candidate: Candidate, engine: EngineConfig, memories: Sequence[Memory]) -> Refusal | None:
     """The stage that lacks most decides; ``needed`` and ``available`` are bytes of one GPU."""
     tightest = min(memories, key=lambda memory: memory.available_kv_bytes)
-    if tightest.available_kv_bytes <= 0:
+    if tightest.available_kv_bytes <= 0 and engine.num_gpu_blocks_override is None:
         return _nothing_left(candidate, engine, tightest)
     free = tightest.total_bytes - tightest.outside_bytes
     if free < tightest.requested_bytes:
@@ -33,6 +33,26 @@ def check_memory(candidate: Candidate, engine: EngineConfig, memories: Sequence[
             free,
         )
     return None
+
+
+def check_asked_pool(
+    candidate: Candidate, engine: EngineConfig, memories: Sequence[Memory], pools: Sequence[int]
+) -> Refusal | None:
+    """A KV cache of an asked size must lie on the GPU beside everything else, requested share or not."""
+    if engine.kv_cache_memory_bytes is None and engine.num_gpu_blocks_override is None:
+        return None
+    flag = "kv-cache-memory-bytes" if engine.num_gpu_blocks_override is None else "num-gpu-blocks-override"
+    memory, pool = max(zip(memories, pools, strict=True), key=lambda stage: stage[0].held_bytes + stage[1])
+    needed = memory.held_bytes + pool
+    if needed <= memory.total_bytes:
+        return None
+    return Refusal(
+        CODE,
+        f"engine.extra_args.{flag} asks for {_gib(pool)} of KV cache, but {_gib(memory.held_bytes)} of the "
+        f"{_gib(memory.total_bytes)} of each {candidate.sold_as} are taken: CUDA out of memory. Ask for less.",
+        needed,
+        memory.total_bytes,
+    )
 
 
 def _nothing_left(candidate: Candidate, engine: EngineConfig, memory: Memory) -> Refusal:

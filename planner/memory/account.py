@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from planner.memory.activations import peak_activation_bytes
+from planner.memory.offload import offloaded_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
 from planner.memory.weights import stage_loading_bytes
 
@@ -21,7 +22,8 @@ class Memory(Struct, frozen=True):
     """One GPU of the pipeline stage that limits num_blocks. Bytes.
 
     available_kv_bytes = requested - model_loading - peak_activation - non_torch - cuda_graph
-    (vllm/v1/worker/gpu_worker.py, determine_available_memory); negative where nothing is left.
+    (vllm/v1/worker/gpu_worker.py, determine_available_memory), negative where nothing is left; --kv-cache-memory-bytes
+    takes its place.
     """
 
     total_bytes: int
@@ -32,6 +34,12 @@ class Memory(Struct, frozen=True):
     cuda_graph_bytes: int
     available_kv_bytes: int
     outside_bytes: int  # CUDA context, NCCL, cuBLAS before the engine's first snapshot: they only lower "free"
+
+    @property
+    def held_bytes(self) -> int:
+        """Everything on the GPU beside the KV cache."""
+        inside = self.model_loading_bytes + self.peak_activation_bytes + self.non_torch_bytes + self.cuda_graph_bytes
+        return self.outside_bytes + inside
 
 
 class Stage(Struct, frozen=True):
@@ -50,9 +58,20 @@ def make_memory(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: 
     accounts = []
     for stage, loading in enumerate(stage_loading_bytes(facts, gpu, engine, tp, pp)):
         activation = peak_activation_bytes(facts, gpu, engine, tp, pp, stage)
-        available = requested - loading - activation - non_torch - graphs
+        loading -= offloaded_bytes(facts, gpu, engine, tp, pp, stage)  # noqa: PLW2901 - what is left of it
+        available = engine.kv_cache_memory_bytes or requested - loading - activation - non_torch - graphs
         accounts.append(Memory(gpu.total_bytes, requested, loading, activation, non_torch, graphs, available, outside))
     return tuple(accounts)
+
+
+def pool_bytes(engine: EngineConfig, available_bytes: int, bytes_per_block: int) -> int:
+    """What the KV cache gets of a stage: --num-gpu-blocks-override asks for blocks, whatever is left.
+
+    v1/core/kv_cache_planning.py get_kv_cache_configs.
+    """
+    if engine.num_gpu_blocks_override is None:
+        return available_bytes
+    return engine.num_gpu_blocks_override * bytes_per_block
 
 
 def requested_bytes(gpu: Gpu, engine: EngineConfig) -> int:

@@ -90,8 +90,12 @@ def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout
 
 
 def request_blocks(layout: KvLayout, engine: EngineConfig, tokens: int) -> int:
-    """Blocks that one request of ``tokens`` takes from the pool, over all groups."""
+    """Blocks that one request of ``tokens`` takes from the pool, over all groups.
+
+    Under decode context parallelism each rank holds a part of the tokens.
+    """
     in_flight = engine.max_in_flight_tokens
+    tokens = -(-tokens // engine.decode_context_parallel_size)
     return sum(number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts)
 
 

@@ -67,7 +67,8 @@ def cuda_graph_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int,
 
 def _split_bytes(facts: ModelFacts, engine: EngineConfig, tp: int) -> int:
     """FlashAttention's partial results [splits, sequences, heads, value size], once for each kind of attention."""
-    seqs = min(engine.max_num_seqs, MOST_CAPTURED_SEQS)
+    most = MOST_CAPTURED_SEQS if engine.most_captured_seqs is None else engine.most_captured_seqs
+    seqs = min(engine.max_num_seqs, most)
     widths = {
         cache.kind: -(-(cache.num_query_heads or facts.num_attention_heads) // tp) * _value_size(cache)
         for cache, _ in cache_layers(facts)

@@ -145,13 +145,13 @@ def _deepstack_bytes(rank: Rank) -> int:
 @lru_cache(maxsize=2048)
 def _bytes_before(rank: Rank) -> tuple[int, ...]:
     """Bytes of all layers before each one, and of all of them last: a stage holds a difference of two."""
-    kinds, order = _layer_kinds(rank.facts, engine_quantization(rank.facts, rank.engine.quantization))
+    kinds, order = layer_kinds(rank.facts, engine_quantization(rank.facts, rank.engine.quantization))
     sizes = [_layer_bytes(rank, layer, schemes) for layer, schemes in kinds]
     return tuple(accumulate((sizes[kind] for kind in order), initial=0))
 
 
 @lru_cache(maxsize=64)
-def _layer_kinds(
+def layer_kinds(
     facts: ModelFacts, quantization: Quantization
 ) -> tuple[tuple[tuple[Layer, Schemes], ...], tuple[int, ...]]:
     """Layers that differ in modules or in formats, each once, and the kind of every layer in order."""
@@ -189,10 +189,10 @@ def _layer_bytes(rank: Rank, layer: Layer, schemes: Schemes) -> int:
 
 
 def _module_bytes(rank: Rank, module: Module, scheme: Scheme | None) -> int:
-    return sum(map(rounded, _storages(rank, module, scheme)))
+    return sum(map(rounded, module_storages(rank, module, scheme)))
 
 
-def _storages(rank: Rank, module: Module, scheme: Scheme | None) -> tuple[int, ...]:
+def module_storages(rank: Rank, module: Module, scheme: Scheme | None) -> tuple[int, ...]:
     """Bytes of each storage of the module on this rank, unrounded."""
     if isinstance(module, Linear):
         return linear_tensors(module, scheme, rank.dtype, rank.gpu, rank.engine, rank.tp)

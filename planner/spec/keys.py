@@ -88,7 +88,10 @@ ENGINE = keys(
             "Share of each GPU's memory that the engine may use.",
         ),
         "enforce_eager": (flag(), "No CUDA graphs and no compilation: starts faster, runs slower."),
-        "enable_prefix_caching": (flag(), "Keep the KV cache of prompts that begin alike."),
+        "enable_prefix_caching": (
+            flag(),
+            "Keep the KV cache of prompts that begin alike. Left out: vLLM's default for the model.",
+        ),
         "enable_expert_parallel": (flag(), "Whole experts on each GPU instead of slices of every expert."),
         "extra_args": (
             serve_flags(),

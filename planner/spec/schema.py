@@ -37,7 +37,7 @@ class EngineSpec(Struct, frozen=True):
     kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
-    enable_prefix_caching: bool = True
+    enable_prefix_caching: bool | None = None
     enable_expert_parallel: bool = False
     extra_args: Mapping[str, str | int | bool | tuple[str | int, ...]] = {}
 
