@@ -9,7 +9,7 @@ from planner.engine import V0_33
 from planner.engine_dtypes import BFLOAT16_CAPABILITY, FLOAT16_UNSTABLE
 from planner.memory.formats.place import NATIVE_BLOCK_FP8, NATIVE_FP8
 from planner.model.facts import Experts
-from planner.model.quantization import engine_quantization, parse_quantization, quantized_modules
+from planner.model.quantization import engine_quantization, quantized_modules
 
 if TYPE_CHECKING:
     from planner.candidates import Candidate
@@ -48,7 +48,7 @@ ONLY_BFLOAT16 = frozenset({"mxfp4", "gpt_oss_mxfp4", "modelopt_mxfp8"})
 def check_format_support(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     """engine_support: formats that this version refuses whatever the GPU."""
     del candidate
-    published = parse_quantization(facts.quantization, facts.model_type)
+    published = engine_quantization(facts)
     if engine.quantization and published.method not in (None, "fp8"):
         return _unsupported(
             f"Quantization method specified in the model config ({published.method}) does not match the quantization "

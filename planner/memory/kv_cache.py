@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.block_sizes import block_sizes
@@ -58,13 +59,23 @@ def stage_layouts(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp
 
 @lru_cache(maxsize=2048)
 def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout, ...]:
+    whole = _whole_layout(facts, settings)
+    stages = stage_ranges(facts.num_hidden_layers, pp)
+    return tuple(
+        replace(whole, bytes_per_block=bytes_per_block)
+        for bytes_per_block in stage_block_bytes(whole.groups, stages, packed=facts.packed_kv_cache)
+    )
+
+
+@lru_cache(maxsize=512)
+def _whole_layout(facts: ModelFacts, settings: KvSettings) -> KvLayout:
+    """The layout of the whole model; what a block of it costs is each stage's own."""
     sizes = block_sizes(facts, settings)
     buckets = [
         (make_spec(cache, facts, sizes, settings), layers)
         for cache, layers in cache_layers(facts)
         if cache.kind != "none"
     ]
-    stages = stage_ranges(facts.num_hidden_layers, pp)
     ungroupable = None
     try:
         packed = facts.packed_kv_cache and settings.rules >= V0_33
@@ -75,17 +86,14 @@ def _layouts(facts: ModelFacts, settings: KvSettings, pp: int) -> tuple[KvLayout
         )
     except UngroupableError as error:
         groups, ungroupable = (), str(error)
-    return tuple(
-        KvLayout(
-            bytes_per_block=bytes_per_block,
-            block_size=sizes.attention,
-            groups=groups,
-            counts=tuple(group_counts(groups).items()),
-            longest_model_len=facts.max_model_len,
-            ungroupable=ungroupable,
-            attention_free=not buckets,
-        )
-        for bytes_per_block in stage_block_bytes(groups, stages, packed=facts.packed_kv_cache)
+    return KvLayout(
+        bytes_per_block=0,
+        block_size=sizes.attention,
+        groups=groups,
+        counts=tuple(group_counts(groups).items()),
+        longest_model_len=facts.max_model_len,
+        ungroupable=ungroupable,
+        attention_free=not buckets,
     )
 
 

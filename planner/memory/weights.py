@@ -7,9 +7,9 @@ storages, parameters and buffers, each rounded up to the allocator's 512 bytes.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from msgspec.structs import replace
 
@@ -33,6 +33,7 @@ INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_nu
 
 Schemes = tuple["Scheme | None", ...]
 Part = Literal["everywhere", "embedding", "first_only", "lm_head", "final", "tower"]  # fields of ModelFacts
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
@@ -43,7 +44,7 @@ def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: i
 class Rank:
     """Rank 0 of ``tp`` under one engine: what decides the bytes of a module. Equal where those are equal."""
 
-    __slots__ = ("_key", "dtype", "engine", "ep_size", "facts", "gpu", "tp")
+    __slots__ = ("_hash", "_key", "dtype", "engine", "ep_size", "facts", "gpu", "tp")
 
     def __init__(self, facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> None:
         self.facts, self.gpu, self.engine, self.tp = facts, gpu, engine, tp
@@ -51,23 +52,40 @@ class Rank:
         self.ep_size = tp if engine.enable_expert_parallel and tp > 1 else 1
         self._key = (
             id(facts),
-            gpu.compute_capability,
-            gpu.sms if engine.rules < V0_33 else None,  # formats/place.py marlin_locks
+            _kernels(facts, gpu, engine),
             engine.rules,
             engine.dtype,
             engine.quantization,
-            engine.flashinfer,
             engine.language_model_only,
             engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
             tp,
             self.ep_size,
         )
+        self._hash = hash(self._key)
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rank) and self._key == other._key
+
+
+def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[int | None, ...] | None:
+    """What decides which kernels pack the weights; None where no kernel does, so that all GPUs hold the same."""
+    if facts.quantization is None and engine.quantization is None and _is_plain(facts):
+        return None
+    locks = gpu.sms if engine.rules < V0_33 else None  # formats/place.py marlin_locks
+    return (gpu.compute_capability, locks, engine.flashinfer)
+
+
+@lru_cache(maxsize=64)
+def _is_plain(facts: ModelFacts) -> bool:
+    """Neither routed experts nor a router of its own: formats/unquantized.py asks nothing of the GPU."""
+    layers = (module for run in facts.layers for module in run.layer.modules)
+    modules = chain(layers, *(getattr(facts, part) for part in PARTS))
+    return not any(
+        isinstance(module, Experts) or (isinstance(module, Linear) and module.fp32_router) for module in modules
+    )
 
 
 @lru_cache(maxsize=2048)
