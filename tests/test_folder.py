@@ -44,6 +44,14 @@ def test_one_file_is_measured_by_its_header(tmp_path: Path) -> None:
     assert (checkpoint.checkpoint_bytes, checkpoint.revision) == (16, "a" * 40)
 
 
+def test_a_header_without_its_weights_can_be_planned_from(tmp_path: Path) -> None:
+    length = 8 + int.from_bytes(ONE[:8], "little")
+    checkpoint = read_folder(write(tmp_path, config__json=CONFIG, model__safetensors=ONE[:length]), "acme/chat")
+    assert checkpoint.checkpoint_bytes == 16
+    (warning,) = checkpoint.warnings
+    assert warning.startswith("model.path: 1 of 1 safetensors files in ")
+
+
 def test_files_without_an_index_are_all_read(tmp_path: Path) -> None:
     write(tmp_path, config__json=CONFIG, m_1__safetensors=ONE, m_2__safetensors=TWO)
     assert read_folder(tmp_path, "acme/chat").checkpoint_bytes == 48

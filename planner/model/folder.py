@@ -23,6 +23,7 @@ from planner.model.json_files import (
 from planner.model.tensor_runs import tensor_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from planner.model.tensor_runs import TensorRun
@@ -45,7 +46,7 @@ def read_folder(
             f"or fetch it: hf download {repo} config.json --local-dir {folder}"
         )
     tokenizer = _read_json(folder / TOKENIZER_CONFIG) or {}
-    checkpoint_bytes, tensors = _weights(folder, whole)
+    checkpoint_bytes, tensors, warnings = _weights(folder, whole)
     return Checkpoint(
         repo=repo,
         source=source,
@@ -54,25 +55,31 @@ def read_folder(
         hf_quant_config=_read_json(folder / HF_QUANT_CONFIG),
         tokenizer_model_max_length=model_max_length(tokenizer),
         checkpoint_bytes=checkpoint_bytes,
+        warnings=warnings,
         tensors=tensors,
     )
 
 
-def read_header(path: Path) -> tuple[TensorInfo, ...]:
-    """The tensors of one safetensors file; nothing past its header is read."""
+def read_header(path: Path) -> tuple[tuple[TensorInfo, ...], bool]:
+    """The tensors of one safetensors file, and whether their data follow; nothing past the header is read.
+
+    A file may end with its header, kept to plan from; one that breaks off later is refused.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             start = file.read(LENGTH_BYTES)
             if start.startswith(b"version "):
                 raise ModelError(f"{path}: a git-lfs pointer, not the file. Run `git lfs pull` in its folder.")
-            return parse_header(file.read(header_length(start, size, str(path))), size, str(path))
+            length = header_length(start, size, str(path))
+            bare = size == LENGTH_BYTES + length
+            return parse_header(file.read(length), None if bare else size, str(path)), not bare
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). Type a folder that you may read.") from error
 
 
-def _weights(folder: Path, whole: bool) -> tuple[int | None, tuple[TensorRun, ...]]:
-    """Bytes of the tensors and the tensors: from the files' headers, else what the index claims, else nothing."""
+def _weights(folder: Path, whole: bool) -> tuple[int | None, tuple[TensorRun, ...], tuple[str, ...]]:
+    """Their bytes, the tensors, warnings: from the files' headers, else what the index claims, else nothing."""
     index = _read_json(folder / INDEX, MOST_INDEX_BYTES)
     if index is None:
         names = [SINGLE] if (folder / SINGLE).is_file() else sorted(path.name for path in folder.glob("*.safetensors"))
@@ -85,10 +92,21 @@ def _weights(folder: Path, whole: bool) -> tuple[int | None, tuple[TensorRun, ..
             f"such as {missing[0]}. Finish the download, or leave only config.json and the index."
         )
     if missing or not names:
-        return (index_total_bytes(index) if index else None), ()
-    tensors = tuple(tensor for name in names for tensor in read_header(folder / name))
+        return (index_total_bytes(index) if index else None), (), ()
+    headers = [read_header(folder / name) for name in names]
+    tensors = tuple(tensor for header, _ in headers for tensor in header)
     _check_unique(tensors, folder)
-    return total_bytes(tensors), tensor_runs(tensors)
+    return total_bytes(tensors), tensor_runs(tensors), _bare_warning(folder, [has_data for _, has_data in headers])
+
+
+def _bare_warning(folder: Path, has_data: Sequence[bool]) -> tuple[str, ...]:
+    bare = has_data.count(False)
+    if not bare:
+        return ()
+    return (
+        f"model.path: {bare} of {len(has_data)} safetensors files in {folder} end with their headers: "
+        "they can be planned from but not served. Fetch the weights before deploying.",
+    )
 
 
 def _check_unique(tensors: tuple[TensorInfo, ...], folder: Path) -> None:
