@@ -1,22 +1,25 @@
 """How long gpuplan takes, beside what it cannot avoid and beside peers: medians of whole processes, one run.
 
-    python benchmarks/speed.py [--runs N] [--limits]
+    python benchmarks/speed.py [--runs N] [--limits] [--peers DIR]
 
 Every command runs once uncounted, then all of them in turn N times, so that a slow minute of the machine
-strikes all alike. Peers are timed where their program is on the PATH. --limits ends with 1 where a ratio that
-the README promises is exceeded.
+strikes all alike. --peers times other planners with one question, the memory of a mixture of experts that lies in a
+folder; they are installed from the package index, each in an environment below DIR, where they are not yet there.
+--limits ends with 1 where a ratio that the README promises is exceeded.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+from peers import READS, peer_commands, write_model
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -31,12 +34,6 @@ COMMANDS: dict[str, list[str]] = {
     "gpuplan plan": [GPUPLAN, "plan", SPEC, "--offline"],
     "gpuplan plan --json": [GPUPLAN, "plan", SPEC, "--offline", "--json"],
     "gpuplan cost compare": [GPUPLAN, "cost", "compare", SPEC, "--offline"],
-}
-PEERS: dict[str, list[str]] = {  # each with the work nearest to a plan, on a local config where it takes one
-    "modelinfo --help": ["modelinfo", "--help"],
-    "hf-mem --help": ["hf-mem", "--help"],
-    "ridgepoint --help": ["ridgepoint", "--help"],
-    "servcalc --help": ["servcalc", "--help"],
 }
 LIMITS = (  # (command, against, times)
     ("gpuplan plan", "import click, yaml, pydantic", 2.0),
@@ -60,21 +57,50 @@ print(statistics.median(times[5:]) * 1000, len(plan.options) + len(plan.rejectio
 """
 
 
+CATALOGUE = """
+import sys
+from pathlib import Path
+from planner.catalog import load_catalog
+from planner.spec.starter import bare_spec
+for number, name in enumerate(load_catalog().model_names()):
+    Path(sys.argv[1], f"{number}.yaml").write_text(bare_spec(name))
+"""
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=11)
     parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--peers", type=Path, metavar="DIR")
     arguments = parser.parse_args()
-    commands = COMMANDS | {name: line for name, line in PEERS.items() if shutil.which(line[0])}
-    medians = time_in_turn(commands, arguments.runs)
-    for name, seconds in medians.items():
-        print(f"{name:<32}{seconds * 1000:8.0f} ms")
-    ratios = [(name, base, medians[name] / medians[base], limit) for name, base, limit in LIMITS]
-    for name, base, ratio, limit in ratios:
-        print(f"{name} / {base}: {ratio:.2f} (at most {limit})")
+    with tempfile.TemporaryDirectory() as made:
+        model, specs = Path(made, "mixtral"), Path(made, "specs")
+        write_model(model)
+        moe = {f"gpuplan plan, a mixture {READS}": [GPUPLAN, "plan", str(model / "spec.yaml"), "--offline"]}
+        peers = peer_commands(arguments.peers, model) if arguments.peers else {}
+        medians = time_in_turn(COMMANDS | moe | peers, arguments.runs)
+        for name, seconds in medians.items():
+            print(f"{name:<40}{seconds * 1000:8.0f} ms{'   peer' * (name in peers)}")
+        seconds, number = whole_catalogue(specs)
+    for name, base, limit in LIMITS:
+        print(f"{name} / {base}: {medians[name] / medians[base]:.2f} (at most {limit})")
+    if peers:
+        [[name, ours]] = [(name, medians[name]) for name in moe]
+        fastest = min((peer for peer in peers if READS in peer), key=medians.__getitem__)
+        print(f"{name} / {fastest}, the fastest peer that reads them: {ours / medians[fastest]:.2f}")
     milliseconds, candidates = in_library()
     print(f"make_plan, warm, {candidates} candidates: {milliseconds:.1f} ms")
-    return int(arguments.limits and any(ratio > limit for _, _, ratio, limit in ratios))
+    print(f"gpuplan cost compare, {number} specs, one for each catalogue model: {seconds:.1f} s")
+    exceeded = any(medians[name] / medians[base] > limit for name, base, limit in LIMITS)
+    return int(arguments.limits and exceeded)
+
+
+def whole_catalogue(folder: Path) -> tuple[float, int]:
+    """Seconds of one comparison of every catalogue model on every GPU, and how many models those are."""
+    folder.mkdir()
+    subprocess.run([PYTHON, "-c", CATALOGUE, str(folder)], cwd=ROOT, check=True)
+    specs = sorted(map(str, folder.glob("*.yaml")))
+    return time_once([GPUPLAN, "cost", "compare", *specs, "--offline"]), len(specs)
 
 
 def time_in_turn(commands: dict[str, list[str]], runs: int) -> dict[str, float]:

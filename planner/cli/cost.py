@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ def compare(
     gpuplan cost compare specs/*.yaml --sort usd_per_million_tokens
     gpuplan cost compare specs/*.yaml --base origin/main
     """
+    gc.disable()  # as in `plan`: the process ends with what it prints
     if base is not None:
         sys.exit(_print_changes(specs, base, **asked))
 
