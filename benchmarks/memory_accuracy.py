@@ -32,7 +32,7 @@ from planner.memory.account import make_memory  # noqa: E402
 from planner.memory.kv_cache import longest_context, plan_kv_cache, stage_layouts  # noqa: E402
 from planner.memory.weights import stage_loading_bytes  # noqa: E402
 from planner.model.architectures import make_facts  # noqa: E402
-from planner.model.identity import Checkpoint  # noqa: E402
+from planner.model.folder import read_folder  # noqa: E402
 from planner.model.parameters import count_parameters  # noqa: E402
 
 Row = dict[str, Any]
@@ -84,23 +84,8 @@ class Models:
             folder = next((one / name for one in self.folders if (one / name / "config.json").is_file()), None)
             if folder is None:
                 raise ModelError(f"{name}: no config.json")
-            self.facts[key] = make_facts(read_checkpoint(folder))
+            self.facts[key] = make_facts(read_folder(folder, name.replace("--", "/", 1)))
         return self.facts[key]
-
-
-def read_checkpoint(folder: Path) -> Checkpoint:
-    def read(name: str) -> Any:
-        path = folder / name
-        return json.loads(path.read_text()) if path.is_file() else None
-
-    tokenizer = read("tokenizer_config.json") or {}
-    return Checkpoint(
-        repo=folder.name.replace("--", "/", 1),
-        source="path",
-        config=read("config.json"),
-        hf_quant_config=read("hf_quant_config.json"),
-        tokenizer_model_max_length=tokenizer.get("model_max_length"),
-    )
 
 
 def spec_of(row: Row) -> Any:

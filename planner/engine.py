@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Version = tuple[int, int, int]
 
 V0_25: Version = (0, 25, 0)
+V0_26: Version = (0, 26, 0)
 V0_33: Version = (0, 33, 0)
 DOCUMENTED = (V0_25, V0_33)  # versions whose rules were read in source; between two, the older one's apply
 
@@ -67,9 +68,9 @@ class EngineConfig(Struct, frozen=True):
     def max_in_flight_tokens(self) -> int:
         """Tokens scheduled but not yet settled, whose blocks a sliding window still holds.
 
-        vllm/config/vllm.py max_in_flight_tokens; 0.25.0 counts one batch.
+        vllm/config/vllm.py max_in_flight_tokens, from 0.26.0; 0.25.0 counts one batch.
         """
-        batches = self.max_concurrent_batches if self.rules >= V0_33 else 1
+        batches = self.max_concurrent_batches if self.version >= V0_26 else 1
         return batches * self.max_num_batched_tokens
 
     def flag(self, name: str) -> Any:
@@ -83,7 +84,7 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
     version = parse_version(asked.version)
     rules = rules_of(version)
     dtype = resolve_dtype(spec.model.dtype, facts, gpu)
-    max_model_len = asked.max_model_len if isinstance(asked.max_model_len, int) else unset_max_model_len(facts)
+    max_model_len = asked.max_model_len if isinstance(asked.max_model_len, int) else unset_max_model_len(facts, rules)
     max_num_batched_tokens, max_num_seqs = batch_limits(
         rules, gpu, max_model_len, asked.max_num_batched_tokens, asked.max_num_seqs
     )
@@ -140,9 +141,17 @@ def version_warnings(version: str) -> Iterator[str]:
         )
 
 
-def unset_max_model_len(facts: ModelFacts) -> int:
+def unset_max_model_len(facts: ModelFacts, rules: Version) -> int:
     """What vLLM takes when max_model_len is left out or auto (config/model.py _get_and_verify_max_len)."""
+    if rules < V0_33 and facts.max_model_len_before_0_33:
+        return facts.max_model_len_before_0_33
     return facts.default_max_model_len or facts.max_model_len
+
+
+def model_limit(facts: ModelFacts, rules: Version) -> int:
+    """The longest max_model_len that this version accepts for the model, in tokens."""
+    before = facts.max_model_len_before_0_33 if rules < V0_33 else None
+    return before or facts.max_model_len
 
 
 def batch_limits(

@@ -8,9 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from planner.candidates import Candidate
-from planner.checks.shards import check_engine_support
+from planner.checks.shards import check_engine_support, check_max_model_len
 from planner.engine import parse_version, rules_of, version_warnings
 from planner.engine_dtypes import checkpoint_kv_cache_dtype
+from planner.memory.kv_cache import stage_layouts
+from planner.model.architectures import make_facts
+from planner.model.identity import Checkpoint
+from tests.checkpoints import LLAMA
 from tests.hand_made import FULL, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of, gpu
 
 
@@ -126,8 +130,22 @@ def test_unset_length_is_the_models_own() -> None:
     assert engine_of(long_rope, max_model_len=9000).max_model_len == 9000
 
 
+@pytest.mark.parametrize(("version", "longest"), [("0.25.0", 131072), ("0.32.0", 131072), ("0.33.0", 32768)])
+def test_yarn_lengthens_a_config_until_0_33(version: str, longest: int) -> None:
+    rope = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
+    config = {**LLAMA, "max_position_embeddings": 32768, "rope_scaling": rope}
+    facts = make_facts(Checkpoint("acme/yarn", "path", config))
+    assert engine_of(facts, version=version).max_model_len == longest
+    (layout,) = stage_layouts(facts, gpu("H100"), engine_of(facts, version=version), 1, 1)
+    assert layout.longest_model_len == longest
+    candidate = Candidate(gpu("H100"), None, 1, 1, 1)
+    assert check_max_model_len(facts, candidate, engine_of(facts, version=version, max_model_len=longest)) is None
+    assert check_max_model_len(facts, candidate, engine_of(facts, version=version, max_model_len=longest + 1))
+
+
 @pytest.mark.parametrize(
-    ("version", "pp", "in_flight"), [("0.25.0", 1, 8192), ("0.33.0", 1, 16384), ("0.33.0", 4, 40960)]
+    ("version", "pp", "in_flight"),
+    [("0.25.0", 1, 8192), ("0.26.0", 1, 16384), ("0.33.0", 1, 16384), ("0.33.0", 4, 40960)],
 )
 def test_batches_in_flight(version: str, pp: int, in_flight: int) -> None:
     assert engine_of(LLAMA_3_8B, version=version, pp=pp).max_in_flight_tokens == in_flight

@@ -9,7 +9,6 @@ import pytest
 
 from planner.errors import ModelError
 from planner.model.folder import read_folder
-from planner.model.json_files import model_max_length
 from tests.hub_server import safetensors
 
 if TYPE_CHECKING:
@@ -71,15 +70,8 @@ def test_the_index_alone_tells_the_size(tmp_path: Path) -> None:
 
 def test_what_stands_beside_is_read(tmp_path: Path) -> None:
     (tmp_path / "hf_quant_config.json").write_bytes(b'{"quantization": {}}')
-    (tmp_path / "tokenizer_config.json").write_bytes(b'{"model_max_length": 1e30}')
     checkpoint = read_folder(write(tmp_path, config__json=CONFIG), "acme/chat")
-    assert (checkpoint.hf_quant_config, checkpoint.tokenizer_model_max_length) == ({"quantization": {}}, None)
-
-
-@pytest.mark.parametrize(("limit", "tokens"), [(4096, 4096), (4096.0, 4096), (1e30, None), (0, None), ("8k", None)])
-def test_a_tokenizers_limit(limit: object, tokens: int | None) -> None:
-    assert model_max_length({"model_max_length": limit}) == tokens
-    assert model_max_length({}) is None
+    assert checkpoint.hf_quant_config == {"quantization": {}}
 
 
 BROKEN: dict[str, tuple[dict[str, bytes], str]] = {

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.network
 TENSORS = {"model.embed_tokens.weight": ("BF16", [100, 64], 12_800), "model.norm.weight": ("F32", [64], 256)}
 FILES: dict[str, bytes | Virtual] = {
     "config.json": json.dumps(CONFIG).encode(),
-    "tokenizer_config.json": b'{"model_max_length": 4096}',
     "model.safetensors": safetensors(TENSORS),
 }
 GATED = "meta-llama/Llama-2-70b-chat-hf"
@@ -73,7 +72,6 @@ def test_a_branch_becomes_a_commit_and_headers_become_sizes(hub: HubServer) -> N
     assert checkpoint.revision == SHA
     assert checkpoint.config == CONFIG
     assert checkpoint.hf_quant_config is None
-    assert checkpoint.tokenizer_model_max_length == 4096
     assert checkpoint.checkpoint_bytes == 12_800 + 256
     assert checkpoint.warnings == ()
 

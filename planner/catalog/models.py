@@ -37,7 +37,6 @@ def checkpoint_from(row: Mapping[str, Any]) -> Checkpoint:
         config=row["config"],
         revision=row.get("revision"),
         hf_quant_config=row.get("hf_quant_config"),
-        tokenizer_model_max_length=row.get("tokenizer_model_max_length"),
         checkpoint_bytes=row.get("checkpoint_bytes"),
         gated=row.get("gated", False),
     )

@@ -162,7 +162,6 @@ KINDS: dict[str, dict[str, Kind]] = {
         "source": LINE,
         "hub_parameters": or_null(whole(1, 10**14, 7_000_000_000)),
         "checkpoint_bytes": or_null(whole(1, 10**15, 14_000_000_000)),
-        "tokenizer_model_max_length": or_null(whole(1, 2**31 - 1, 4096)),
         "config": anything(),
         "hf_quant_config": anything(),
     },
@@ -178,7 +177,6 @@ OPTIONAL: dict[str, set[str]] = {
         "gated",
         "hub_parameters",
         "checkpoint_bytes",
-        "tokenizer_model_max_length",
         "hf_quant_config",
     },
 }

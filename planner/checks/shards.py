@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from planner.checks.refusal import Refusal
+from planner.engine import model_limit
 from planner.memory.weights import padded_vocab
 from planner.model.facts import Embedding, Experts, Linear, Parameter
 
@@ -107,7 +108,7 @@ def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: Engine
 
 def check_max_model_len(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
     """_get_and_verify_max_len: not above what the checkpoint derives."""
-    asked, limit = engine.max_model_len, facts.max_model_len
+    asked, limit = engine.max_model_len, model_limit(facts, engine.rules)
     if asked <= limit:
         return None
     return Refusal(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from planner.engine import V0_33
+from planner.engine import V0_33, model_limit
 from planner.memory.block_sizes import block_sizes
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_groups import UngroupableError, group_counts, group_layers, stage_block_bytes
@@ -91,7 +91,7 @@ def _whole_layout(facts: ModelFacts, settings: KvSettings) -> KvLayout:
         block_size=sizes.attention,
         groups=groups,
         counts=tuple(group_counts(groups).items()),
-        longest_model_len=facts.max_model_len,
+        longest_model_len=model_limit(facts, settings.rules),
         ungroupable=ungroupable,
         attention_free=not buckets,
     )

@@ -27,17 +27,27 @@ SCALED_ALREADY = frozenset({"longrope", "llama3", "yarn", "deepseek_yarn", "deep
 LENGTH_WITHOUT_KEY = 2048  # the same function, where config.json names no length
 
 
-def derived_max_model_len(text: Mapping[str, Any], tokenizer_model_max_length: int | None = None) -> int:
-    """Tokens: the config's smallest length, lowered by the tokenizer's, times a rope factor that is not yet in it."""
+def derived_max_model_len(text: Mapping[str, Any]) -> int:
+    """Tokens: the config's smallest length, times a rope factor that is not yet in it.
+
+    The tokenizer's own model_max_length counts for pooling models alone (ModelConfig.get_and_verify_max_len).
+    """
     lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
     derived: float = text.get("model_max_length") or min(lengths, default=inf)
-    if tokenizer_model_max_length is not None:
-        derived = min(derived, tokenizer_model_max_length)
     if derived == inf:
         derived = LENGTH_WITHOUT_KEY
     if "gemma3" not in str(text.get("model_type")):
         derived *= _scaling_factor(text)
     return int(derived)
+
+
+def yarn_max_model_len(text: Mapping[str, Any]) -> int | None:
+    """What versions before 0.33.0 derive for YaRN: its factor times the original length; None for other ropes."""
+    for rope in _ropes(text):
+        original = rope.get("original_max_position_embeddings") or text.get("max_position_embeddings")
+        if rope["rope_type"] == "yarn" and original:
+            return int(original * float(rope.get("factor") or 1.0))
+    return None
 
 
 def default_max_model_len(text: Mapping[str, Any], derived: int) -> int:

@@ -208,6 +208,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     engine_added_in: str | None = None  # None: the oldest documented version has the class
     notes: tuple[str, ...] = ()
     default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len
+    max_model_len_before_0_33: int | None = None  # where versions before 0.33.0 derive another; None: the same
     layers_prefix: str = "model.layers"  # the engine's name of the layer list; layer i is f"{layers_prefix}.{i}"
     name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them

@@ -14,9 +14,7 @@ from planner.model.json_files import (
     MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
     SINGLE,
-    TOKENIZER_CONFIG,
     index_total_bytes,
-    model_max_length,
     parse_json,
     shard_names,
 )
@@ -45,7 +43,6 @@ def read_folder(
             f"model.path: {folder}: no config.json in it. Type the folder that holds it, "
             f"or fetch it: hf download {repo} config.json --local-dir {folder}"
         )
-    tokenizer = _read_json(folder / TOKENIZER_CONFIG) or {}
     checkpoint_bytes, tensors, warnings = _weights(folder, whole)
     return Checkpoint(
         repo=repo,
@@ -53,7 +50,6 @@ def read_folder(
         config=config,
         revision=revision,
         hf_quant_config=_read_json(folder / HF_QUANT_CONFIG),
-        tokenizer_model_max_length=model_max_length(tokenizer),
         checkpoint_bytes=checkpoint_bytes,
         warnings=warnings,
         tensors=tensors,

@@ -19,8 +19,6 @@ from planner.model.json_files import (
     MOST_CONFIG_BYTES,
     MOST_INDEX_BYTES,
     SINGLE,
-    TOKENIZER_CONFIG,
-    model_max_length,
     parse_json,
     shard_names,
 )
@@ -97,7 +95,6 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
             "Type the repository of its safetensors (GGUF and LoRA repositories name it as their base model)."
         )
     quant = _download_json(repo, resolved, HF_QUANT_CONFIG, deadline)
-    tokenizer = _download_json(repo, resolved, TOKENIZER_CONFIG, deadline) or {}
     tensors, warnings = _download_tensors(repo, resolved, progress)
     return Checkpoint(
         repo=repo,
@@ -105,7 +102,6 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
         config=config,
         revision=resolved.commit,
         hf_quant_config=quant,
-        tokenizer_model_max_length=model_max_length(tokenizer),
         checkpoint_bytes=None if tensors is None else total_bytes(tensors),
         gated=resolved.gated,
         warnings=warnings,

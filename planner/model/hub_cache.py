@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 2  # of the files below; another number is read as nothing
-FIELDS = ("config", "hf_quant_config", "tokenizer_model_max_length", "checkpoint_bytes", "gated")
+FIELDS = ("config", "hf_quant_config", "checkpoint_bytes", "gated")
 
 
 def load_cached(repo: str, commit: str) -> Checkpoint | None:

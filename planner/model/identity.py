@@ -22,7 +22,6 @@ class Checkpoint(Struct, frozen=True):
     config: Mapping[str, Any]
     revision: str | None = None  # 40-hex commit, None until resolved
     hf_quant_config: Mapping[str, Any] | None = None
-    tokenizer_model_max_length: int | None = None
     checkpoint_bytes: int | None = None  # bytes of the tensors; None when only config.json is known
     gated: bool = False
     warnings: tuple[str, ...] = ()

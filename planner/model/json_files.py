@@ -1,4 +1,4 @@
-"""JSON files beside a checkpoint: config.json, hf_quant_config.json, tokenizer_config.json and the shard index."""
+"""JSON files beside a checkpoint: config.json, hf_quant_config.json and the shard index."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 HF_QUANT_CONFIG = "hf_quant_config.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 MOST_CONFIG_BYTES = 16 * 2**20  # the largest seen, with a row per quantized layer, has 3 MiB
 MOST_INDEX_BYTES = 128 * 2**20  # an entry per tensor; DeepSeek-V3's has 9 MiB
-LONGEST_TOKENS = 2**31  # tokenizers without a limit write 10^30
 
 
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
@@ -38,12 +36,6 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{where}: a {type(value).__name__}, not a mapping. Download the file again.")
     return value
-
-
-def model_max_length(tokenizer_config: Mapping[str, Any]) -> int | None:
-    """The tokenizer's own limit in tokens; None where it has none."""
-    value = tokenizer_config.get("model_max_length")
-    return int(value) if isinstance(value, int | float) and 0 < value < LONGEST_TOKENS else None
 
 
 def shard_names(index: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures.reading import stated_dtype, text_config
-from planner.model.context import default_max_model_len, derived_max_model_len
+from planner.model.context import default_max_model_len, derived_max_model_len, yarn_max_model_len
 from planner.model.tensor_runs import stored_dtype
 
 if TYPE_CHECKING:
@@ -144,13 +144,14 @@ def make_facts(checkpoint: Checkpoint) -> ModelFacts:
         raise UnknownArchitectureError(_unknown(checkpoint, architecture))
     facts = family_of(architecture)(config)
     text = text_config(config)
-    derived = facts.max_model_len or derived_max_model_len(text, checkpoint.tokenizer_model_max_length)
+    derived = facts.max_model_len or derived_max_model_len(text)
     published = config.get("quantization_config") or text.get("quantization_config") or checkpoint.hf_quant_config
     return replace(
         facts,
         dtype=stated_dtype(config) or stored_dtype(checkpoint.tensors) or facts.dtype,
         max_model_len=derived,
         default_max_model_len=default_max_model_len(text, derived),
+        max_model_len_before_0_33=yarn_max_model_len(text),
         quantization=_listed(published or None, checkpoint),
     )
 
