@@ -16,6 +16,7 @@ from planner.model.architectures import make_facts
 from planner.model.identity import Checkpoint
 from tests.checkpoints import LLAMA
 from tests.hand_made import FULL, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of, gpu
+from tests.made_facts import facts_of as shipped_facts
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,23 @@ def test_models_without_attention_or_with_an_encoder_cache_no_prefixes() -> None
     assert not engine_of(states_only).enable_prefix_caching
     encoder_decoder = facts_of([FULL, replace(FULL, kind="cross")], 4)
     assert not engine_of(encoder_decoder).enable_prefix_caching
+
+
+@pytest.mark.parametrize(
+    ("repo", "most"),
+    [
+        ("Qwen/Qwen1.5-MoE-A2.7B-Chat", 60),
+        ("Qwen/Qwen3-30B-A3B", 128),
+        ("Qwen/Qwen3-VL-30B-A3B-Instruct", 128),
+        ("MiniMaxAI/MiniMax-M2.5", 256),
+        ("XiaomiMiMo/MiMo-V2-Flash", 256),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 512),
+        ("mistralai/Mixtral-8x7B-Instruct-v0.1", None),
+        ("zai-org/GLM-4.5-Air", None),
+    ],
+)
+def test_classes_that_refuse_more_ranks_than_experts(repo: str, most: int | None) -> None:
+    assert shipped_facts(repo).max_experts_tp == most
 
 
 def test_flags_are_read_with_dashes_or_underscores() -> None:

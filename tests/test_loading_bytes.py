@@ -83,6 +83,15 @@ def test_more_gpus_never_need_more_on_each(repo: str) -> None:
     assert stages == sorted(stages, reverse=True)
 
 
+def test_qwen3_vl_keeps_four_rows_per_position_until_0_33() -> None:
+    repo = "Qwen/Qwen3-VL-8B-Instruct"
+    older, newer = (
+        stage_loading_bytes(facts_of(repo), gpu_of("H100"), engine_of(repo, "H100", version=version), 1, 1)[0]
+        for version in ("0.25.0", "0.33.0")
+    )
+    assert older - newer == 3 * 262_144 * 128 * 2
+
+
 @given(st.integers(min_value=0, max_value=2**40))
 def test_blocks_are_rounded_up_to_512(nbytes: int) -> None:
     assert rounded(nbytes) % 512 == 0

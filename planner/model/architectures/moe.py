@@ -5,7 +5,7 @@ vllm/model_executor/models/{mixtral,qwen2_moe,qwen3_moe,glm4_moe,minimax_m2,gpt_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -106,9 +106,9 @@ def leading_dense(text: Config) -> frozenset[int]:
     return frozenset(index for index in range(count) if index < first or index % freq)
 
 
-def everywhere(count: int) -> Body:
+def everywhere(count: int, **flags: Any) -> Body:
     """Classes that build embedding and head on every pipeline stage."""
-    return Body(num_experts=count, flags={"tables_everywhere": True})
+    return Body(num_experts=count, flags={"tables_everywhere": True, **flags})
 
 
 def mixtral(config: Config) -> ModelFacts:
@@ -135,7 +135,8 @@ def qwen2_moe(config: Config) -> ModelFacts:
     )
     shape = Shape(qkv_bias=bool(optional(text, "qkv_bias", default=True)))
     plain = {**text, "qkv_bias": None}
-    return assemble(config, sparse_layers(plain, shape, routing, qwen_dense_layers(text)), everywhere(count))
+    body = everywhere(count, max_experts_tp=count)
+    return assemble(config, sparse_layers(plain, shape, routing, qwen_dense_layers(text)), body)
 
 
 def qwen3_moe_layers(text: Config) -> list[Layer]:
@@ -152,7 +153,7 @@ def qwen3_moe(config: Config) -> ModelFacts:
     """Routed experts, no shared one, head norms."""
     text = text_config(config)
     count = required(text, "num_experts", "num_local_experts")
-    return assemble(config, qwen3_moe_layers(text), everywhere(count))
+    return assemble(config, qwen3_moe_layers(text), everywhere(count, max_experts_tp=count))
 
 
 def glm4_moe(config: Config) -> ModelFacts:
@@ -196,7 +197,7 @@ def minimax_m2(config: Config) -> ModelFacts:
         *norms_of(text, Shape()),
     )
     layers = (Layer(modules, (attention_cache(heads),)),) * required(text, "num_hidden_layers")
-    return assemble(config, layers, Body(num_experts=count))
+    return assemble(config, layers, Body(num_experts=count, flags={"max_experts_tp": count}))
 
 
 def gpt_oss(config: Config) -> ModelFacts:
@@ -260,7 +261,7 @@ def mimo_v2_flash(config: Config) -> ModelFacts:
         _mimo_layer(text, bool(windowed), dense_mlp if index in dense else sparse_mlp)
         for index, windowed in enumerate(pattern[: required(text, "num_hidden_layers")])
     ]
-    return assemble(config, layers, Body(num_experts=count))
+    return assemble(config, layers, Body(num_experts=count, flags={"max_experts_tp": count}))
 
 
 def _mimo_layer(text: Config, windowed: bool, mlp: Modules) -> Layer:

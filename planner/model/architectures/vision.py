@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from planner.model.architectures import dense, mla, moe
 from planner.model.architectures.reading import text_config
+from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR
 from planner.model.architectures.towers import (
     gemma3_tower,
     moonvit_tower,
@@ -15,7 +16,7 @@ from planner.model.architectures.towers import (
     qwen2_vl_tower,
     qwen3_vl_tower,
 )
-from planner.model.facts import Linear
+from planner.model.facts import Linear, Parameter
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -74,8 +75,22 @@ def without_mrope(config: Config) -> Config:
 
 
 def with_deepstack(config: Config, facts: ModelFacts) -> ModelFacts:
-    """One buffer of hidden states for each depth whose features join the text."""
-    return replace(facts, deepstack_levels=len(config["vision_config"].get("deepstack_visual_indexes") or ()))
+    """One buffer of hidden states for each depth whose features join the text; before 0.33.0 a longer rope too."""
+    layers = tuple(
+        replace(run, layer=replace(run.layer, modules=_longer_rope(run.layer.modules))) for run in facts.layers
+    )
+    levels = len(config["vision_config"].get("deepstack_visual_indexes") or ())
+    return replace(facts, layers=layers, deepstack_levels=levels)
+
+
+def _longer_rope(modules: Modules) -> Modules:
+    """Versions before 0.33.0 keep MROPE_POSITIONS_FACTOR rows per position here too (mrope.py MRotaryEmbedding)."""
+    return tuple(
+        replace(module, shape_before_0_33=(module.shape[0] * MROPE_POSITIONS_FACTOR, *module.shape[1:]))
+        if isinstance(module, Parameter) and str(module.shared_key).startswith("rope:")
+        else module
+        for module in modules
+    )
 
 
 def gemma3(config: Config) -> ModelFacts:
