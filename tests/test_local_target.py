@@ -121,7 +121,7 @@ def test_what_is_missing_on_this_machine_is_told_at_once(spec: Path, monkeypatch
 def test_a_second_deploy_is_refused_while_one_runs(spec: Path) -> None:
     from planner.targets import local
 
-    with local.lock("toy", None, 60):
+    with local.lock("toy", None, 60, lambda _: None):
         done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "another deploy of it runs on this machine" in done.err

@@ -23,27 +23,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.network
 
-RPCS_OF_A_DEPLOY = [
-    "AppGetOrCreate",
-    "SecretGetOrCreate",
-    "VolumeListFiles",
-    "VolumeGetFile2",
-    "DictGetOrCreate",
-    "DictUpdate",
-    "AppGetByDeploymentName",
-    "AppCreate",
-    "FunctionPrecreate",
-    "VolumeGetOrCreate",
-    "MountGetOrCreate",
-    "MountBatchedCheckExistence",
-    "MountPutFile",
-    "ImageGetOrCreate",
-    "FunctionCreate",
-    "AppPublish",
-    "FunctionGet",
-    "VolumePutFiles",
-]
-
 
 @pytest.fixture
 def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> Path:
@@ -62,49 +41,6 @@ def nothing_runs(world: World) -> bool:
 
 def locks(world: World) -> list[bytes]:
     return [key for _, key in world.dict_entries if b"lock/" in key]
-
-
-@pytest.mark.parametrize("rpc", RPCS_OF_A_DEPLOY)
-def test_a_refusal_at_each_rpc_leaves_nothing_and_a_second_deploy_works(rpc: str, spec: Path, world: World) -> None:
-    world.files.clear()  # so that the app's source is uploaded again
-    world.faults = [Fault(rpc, error="INVALID_ARGUMENT", message=f"no {rpc} today")]
-    done = gpuplan("deploy", spec, "--yes", "--no-wait")
-    assert done.code == 7, (done.out, done.err)
-    assert f"no {rpc} today" in done.err
-    assert "Traceback" not in done.err
-    world.faults = []
-    assert nothing_runs(world)
-    assert locks(world) == [] or rpc.startswith("Dict")
-    again = gpuplan("deploy", spec, "--yes", "--no-wait")
-    assert again.code == 0, again.err
-
-
-@pytest.mark.parametrize("rpc", ["AppCreate", "AppPublish"])
-def test_a_server_that_hangs_is_left_when_the_time_is_over(rpc: str, spec: Path, world: World) -> None:
-    world.faults = [Fault(rpc, hang=True)]
-    began = time.monotonic()
-    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "2")
-    assert done.code == 7
-    assert "not done after" in done.err
-    assert "Nothing is left running." in done.err
-    assert time.monotonic() - began < 15
-    assert nothing_runs(world)
-
-
-@pytest.mark.parametrize("rpc", ["ImageGetOrCreate", "AppPublish"])
-def test_a_connection_that_is_cut_half_way(rpc: str, spec: Path, world: World) -> None:
-    world.faults = [Fault(rpc, drop=True)]
-    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "20")
-    assert done.code == 7, (done.out, done.err)
-    assert "Nothing is left running." in done.err
-    world.faults = []
-    assert nothing_runs(world)
-    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
-
-
-def test_a_fault_that_passes_is_not_noticed(spec: Path, world: World) -> None:
-    world.faults = [Fault("ImageGetOrCreate", error="UNAVAILABLE", times=1), Fault("AppPublish", delay_s=0.3)]
-    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
 
 
 @pytest.mark.parametrize("rpc", ["FunctionCreate", "AppPublish"])
@@ -174,7 +110,7 @@ def test_the_endpoint_refuses_a_call_without_its_key(spec: Path, modal_server: M
 
 def test_the_readiness_limit_is_kept_and_nothing_is_left(spec: Path, world: World) -> None:
     put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "3")
+    done = gpuplan("deploy", spec, "--yes", "--timeout", "9")
     assert done.code == 7
     assert "not ready after" in done.err
     assert nothing_runs(world)

@@ -174,7 +174,7 @@ def test_no_secret_is_in_a_file_an_argument_a_log_or_an_error(spec: Path, world:
 def test_a_second_deploy_is_refused_while_one_runs(spec: Path, world: World) -> None:
     from planner.targets import modal
 
-    with modal.lock("llama", None, 60):
+    with modal.lock("llama", None, 60, lambda _: None):
         done = gpuplan("deploy", spec, "--yes")
         assert done.code == 7
         assert "is deploying it since" in done.err
@@ -187,7 +187,7 @@ def test_a_dead_deploys_lock_runs_out(spec: Path, world: World) -> None:
 
     dead = json.dumps({"who": "x", "since": 0, "until": 1})
     assert modal_sdk.within(5, "test", modal_store.take_lock("llama", dead, None)) is None
-    with modal.lock("llama", None, 60):
+    with modal.lock("llama", None, 60, lambda _: None):
         assert len(world.dict_entries) == 1
     assert world.dict_entries == {}
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
         ("AppPublish=delay:2.5", Fault("AppPublish", delay_s=2.5)),
         ("AppPublish=hang", Fault("AppPublish", hang=True)),
         ("AppPublish=drop@3", Fault("AppPublish", drop=True, after=3)),
+        ("AppPublish=lost", Fault("AppPublish", lost=True)),
         ("FunctionCreate=INTERNAL@1", Fault("FunctionCreate", error="INTERNAL", after=1)),
     ],
 )

@@ -77,10 +77,12 @@ def _compare(decided: Decided, *, as_json: bool) -> tuple[Survey, Difference]:
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.deployment.preflight import preflight
+    from planner.deployment.undo import untouched
     from planner.explain.deployment import explain_difference
 
     release = decided.release
-    survey = preflight(decided.planned.plan, release, open_target(release.target).survey(release))
+    with untouched():
+        survey = preflight(decided.planned.plan, release, open_target(release.target).survey(release))
     _show_survey(survey)
     difference = make_difference(survey.running, release)
     paint(explain_difference(difference, survey.running, local=release.target == "local"), err=as_json)
@@ -96,7 +98,7 @@ def _launch(
     end_on_terminate()
     settings = Settings(work_folder(release), not no_wait, timeout_s, break_lock)
     if survey.running and difference.effect == "in place":
-        return rescale(target, release, survey.running, settings)
+        return rescale(target, release, survey.running, settings, ProgressLine())
     click.echo(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.", err=True)
     return deploy(target, release, survey, settings, ProgressLine())
 

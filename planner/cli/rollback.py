@@ -62,8 +62,9 @@ def rollback(
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
         click.echo("Nothing was changed.", err=True)
         sys.exit(EXIT_LAUNCH)
-    with provider.lock(asked.name, asked.environment, LEASE_S, break_lock=break_lock):
-        after = bring_back(provider, running, wanted, ProgressLine())
+    say = ProgressLine()
+    with provider.lock(asked.name, asked.environment, LEASE_S, say, break_lock=break_lock):
+        after = bring_back(provider, running, wanted, say)
         if past:
             provider.remember(after, past.release, proven=past.proven)
             after = replace(after, release=past.release)

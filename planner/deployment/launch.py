@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -11,12 +12,13 @@ from msgspec.structs import replace
 from planner.deployment.access import auth_headers
 from planner.deployment.ready import LogWatch, wait_until_ready
 from planner.deployment.running import Progress
-from planner.deployment.undo import take_back
+from planner.deployment.undo import take_back, untouched
 from planner.errors import LaunchError, VerifyError
 from planner.render import download_timeout_s, render_release
 from planner.verify import Proof, UnansweredError, prove_completion, prove_engine, prove_gpus, prove_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from planner.deployment.running import Running, Survey
@@ -52,8 +54,7 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
     deadline = started + (settings.timeout_s or default_timeout_s(release))
     before = survey.running
     lease_s = deadline - started + LOOK_S
-    with target.lock(release.name, release.environment, lease_s, break_lock=settings.break_lock):
-        _expect(target, release, before)
+    with _locked(target, release, before, lease_s, settings, say):
         try:
             release = _with_weights(target, release, survey, settings, say, deadline)
             running = _publish(target, release, settings, say, deadline)
@@ -63,6 +64,9 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
             raise kind(f"{error}\n{take_back(target, release, before, say)}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{release.name}: interrupted. {_undo_once(target, release, before, say)}") from None
+        except Exception:  # a bug, which keeps its traceback
+            say(Progress("undo", _undo_once(target, release, before, say)))
+            raise
     return Outcome(running, release, tuple(proofs), time.monotonic() - started)
 
 
@@ -73,7 +77,7 @@ def _expect(target: Target, release: Release, before: Running | None) -> None:
     if was != found:
         raise LaunchError(
             f"{release.name}: it was changed since it was compared (version {was or 'none'}, now {found or 'none'}). "
-            "Nothing was changed. Deploy again to see the difference."
+            "Deploy again to see the difference."
         )
 
 
@@ -85,14 +89,36 @@ def _undo_once(target: Target, release: Release, before: Running | None, say: Sa
         return "Interrupted again: what is left was not looked at. Look with `gpuplan status`."
 
 
-def rescale(target: Target, release: Release, running: Running, settings: Settings) -> Outcome:
+def rescale(target: Target, release: Release, running: Running, settings: Settings, say: Say) -> Outcome:
     """Change only how many containers there are; those that run go on. Raises LaunchError, VerifyError."""
     started = time.monotonic()
-    with target.lock(release.name, release.environment, LOOK_S * 2, break_lock=settings.break_lock):
-        proofs = [target.rescale(running, release)]
-        _hold(proofs, release)
-        target.remember(running, release, proven=True)
+    with _locked(target, release, running, LOOK_S * 2, settings, say):
+        try:
+            proofs = [target.rescale(running, release)]
+            _hold(proofs, release)
+            target.remember(running, release, proven=True)
+        except LaunchError as error:
+            raise type(error)(f"{error} {_goes_on(running)}") from None
+        except KeyboardInterrupt:
+            raise LaunchError(f"{release.name}: interrupted. {_goes_on(running)}") from None
     return Outcome(replace(running, release=release), release, tuple(proofs), time.monotonic() - started)
+
+
+def _goes_on(running: Running) -> str:
+    return f"Version {running.version} serves as before; deploy again to set its number of containers."
+
+
+@contextmanager
+def _locked(
+    target: Target, release: Release, before: Running | None, lease_s: float, settings: Settings, say: Say
+) -> Iterator[None]:
+    """Held by us alone, while what runs is still what was compared."""
+    with ExitStack() as held:
+        with untouched():
+            lock = target.lock(release.name, release.environment, lease_s, say, break_lock=settings.break_lock)
+            held.enter_context(lock)
+            _expect(target, release, before)
+        yield
 
 
 def default_timeout_s(release: Release) -> float:
@@ -102,12 +128,15 @@ def default_timeout_s(release: Release) -> float:
 
 def write_files(release: Release, folder: Path) -> list[Path]:
     """The rendered files of a release in a folder that is made for them."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, text in render_release(release).items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in render_release(release).items():
+            path = folder / name
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    except OSError as error:
+        raise LaunchError(f"{folder}: the files to launch cannot be written ({error}).") from None
     return written
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from planner.deployment.running import Progress
 from planner.errors import LaunchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from planner.deployment.running import Running
     from planner.release import Release
     from planner.targets import Say, Target
@@ -17,14 +20,29 @@ LOOK_S = 20.0
 ATTEMPTS = 3
 PAUSE_S = 1.0
 STOPPED_WITHIN_S = 60.0
+UNTOUCHED = "Nothing was changed."
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """What goes wrong in here, or interrupts it, does so before anything was changed; and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise LaunchError(f"Interrupted. {UNTOUCHED}") from None
+    except LaunchError as error:
+        raise type(error)(f"{error} {UNTOUCHED}") from None
 
 
 def take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
     """Undo what was published since ``before``; tries a few times, since the provider may just have failed."""
     say(Progress("undo", "looking at what was left", transient=True))
+    launched = None
     for attempt in range(ATTEMPTS):
         try:
-            return _take_back(target, release, before, say)
+            now = target.glance(release.name, release.environment, LOOK_S)
+            launched = now or launched  # stopped by an earlier attempt, its containers may go on
+            return _put_back(target, now, before, say) if before else _end(target, launched)
         except LaunchError as error:
             failure = error
             time.sleep(PAUSE_S * (attempt + 1))
@@ -34,18 +52,20 @@ def take_back(target: Target, release: Release, before: Running | None, say: Say
     )
 
 
-def _take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
-    now = target.glance(release.name, release.environment, LOOK_S)
+def _end(target: Target, launched: Running | None) -> str:
+    if launched is not None:
+        prove_stopped(target, launched)
+    return "Nothing is left running."
+
+
+def _put_back(target: Target, now: Running | None, before: Running, say: Say) -> str:
     if now is None:
-        return "Nothing is left running." if before is None else f"Version {before.version} does not run any more."
-    if before is None:
-        prove_stopped(target, now)
-        return "Nothing is left running."
+        return f"Version {before.version} does not run any more."
     if now.version == before.version:
         return f"Version {before.version} serves as before."
     after = bring_back(target, now, before.version or 0, say)
     if after.gpus != before.gpus:
-        raise LaunchError(f"{release.name}: version {before.version} came back with other GPUs.")
+        raise LaunchError(f"{before.name}: version {before.version} came back with other GPUs.")
     if before.release is not None:
         target.remember(after, before.release, proven=True)
     return f"Rolled back: version {after.version} is version {before.version} again."
@@ -62,12 +82,15 @@ def bring_back(target: Target, now: Running, version: int, say: Say) -> Running:
 
 def prove_stopped(target: Target, running: Running) -> None:
     """Stop it, and return only when the provider lists neither the app nor a container of it."""
-    target.stop(running)
     deadline = time.monotonic() + STOPPED_WITHIN_S
-    pause = 0.1
+    pause, asked = 0.1, False
     while True:
         again = target.glance(running.name, running.environment, LOOK_S)
         gone = again is None or again.provider_id != running.provider_id
+        if not (gone or asked):
+            target.stop(running)
+            asked = True
+            continue
         left = target.left(running, LOOK_S) if gone else ["the app itself"]
         if not left:
             return

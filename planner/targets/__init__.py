@@ -43,9 +43,9 @@ class Target(Protocol):
         """The same by as little as possible: version and state, for undoing."""
 
     def lock(
-        self, name: str, environment: str | None, lease_s: float, *, break_lock: bool
+        self, name: str, environment: str | None, lease_s: float, say: Say, *, break_lock: bool
     ) -> AbstractContextManager[None]:
-        """Held while one deploy of the app is under way; another is refused."""
+        """Held while one deploy of the app is under way; another is refused. ``say`` hears of a lock that stays."""
 
     def fetch_weights(self, release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
         """Put the model in place without a GPU; the commit, where the target knows of commits."""

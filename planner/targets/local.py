@@ -76,7 +76,7 @@ glance = observe
 
 
 @contextmanager
-def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:  # noqa: ARG001 - the protocol's
+def lock(name: str, environment: str | None, lease_s: float, say: Say, *, break_lock: bool = False) -> Iterator[None]:  # noqa: ARG001 - the protocol's
     """A lock of the file system: it ends with its holder."""
     path = local_store.app_folder(name) / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LaunchError(f"{name}: another deploy of it runs on this machine. Nothing was changed.") from None
+            raise LaunchError(f"{name}: another deploy of it runs on this machine.") from None
         yield
 
 

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import json
 import os
 import re
-import socket
-import time
-from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +13,11 @@ from msgspec.structs import replace
 from planner.deployment.access import API_KEY, PROXY_KEY, PROXY_SECRET
 from planner.deployment.running import Progress, Recorded, Running, Survey
 from planner.errors import LaunchError
+from planner.render import weights_app_name
 from planner.targets import modal_log, modal_sdk, modal_store
-from planner.targets.modal_command import modal_json, modal_lines
+from planner.targets.modal_command import is_worth_showing, modal_json, modal_lines
+from planner.targets.modal_lock import lock
+from planner.targets.modal_unfinished import stopped_on_failure
 from planner.verify import Proof
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from planner.release import Release
     from planner.targets import Say
 
+__all__ = ["lock"]
 ANSWER_S = 20.0  # for one look at the provider
 COMMAND_S = 60.0  # for one small command
 PROGRESS = re.compile(r"gpuplan: weights: (\d+) of (\d+) bytes")
@@ -68,41 +67,19 @@ def glance(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> R
     return modal_sdk.within(timeout_s, f"looking up {name}", modal_sdk.glance(name, environment))
 
 
-@contextmanager
-def lock(name: str, environment: str | None, lease_s: float, *, break_lock: bool = False) -> Iterator[None]:
-    """A key in a Modal Dict: put only where none is; it runs out, in case its holder was killed."""
-    now = time.time()
-    holder = json.dumps({"who": _who(), "since": now, "until": now + lease_s})
-    for _ in range(2):
-        held = modal_sdk.within(ANSWER_S, "taking the deploy lock", modal_store.take_lock(name, holder, environment))
-        if held is None:
-            break
-        other = _holder(held)
-        if not break_lock and other["until"] > now:
-            since = time.strftime("%H:%M", time.gmtime(other["since"]))
-            raise LaunchError(
-                f"{name}: {other['who']} is deploying it since {since} UTC. Nothing was changed. "
-                "Wait until that ends, or pass --break-lock if it is dead."
-            )
-        modal_sdk.within(ANSWER_S, "dropping an old lock", modal_store.drop_lock(name, environment))
-    try:
-        yield
-    finally:
-        with suppress(LaunchError):  # it runs out by itself; what happened before matters more
-            modal_sdk.within(ANSWER_S, "dropping the lock", modal_store.drop_lock(name, environment))
-
-
 def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
     """`modal run` of the CPU function; the commit that is now in the Volume."""
     commit = None
-    for line in modal_lines([*_environment("run", release.environment), "app.py::weights.download"], folder, timeout_s):
-        if progress := PROGRESS.search(line):
-            done, total = (int(number) / 1e9 for number in progress.groups())
-            say(Progress("weights", f"{done:.1f} of {total:.1f} GB", transient=True))
-        elif found := SNAPSHOT.search(line):
-            commit = found.group(1)
-        elif line.strip():
-            say(Progress("weights", line, transient=True))
+    arguments = [*_environment("run", release.environment), "app.py::weights.download"]
+    with stopped_on_failure(weights_app_name(release.name), release.environment):
+        for line in modal_lines(arguments, folder, timeout_s):
+            if progress := PROGRESS.search(line):
+                done, total = (int(number) / 1e9 for number in progress.groups())
+                say(Progress("weights", f"{done:.1f} of {total:.1f} GB", transient=True))
+            elif found := SNAPSHOT.search(line):
+                commit = found.group(1)
+            elif is_worth_showing(line):
+                say(Progress("weights", line, transient=True))
     if commit is None:
         raise LaunchError(f"{release.name}: weights: the download ended without naming the commit it fetched.")
     say(Progress("weights", f"{release.repo}@{commit} is in place"))
@@ -112,9 +89,10 @@ def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) ->
 def launch(release: Release, folder: Path, say: Say, timeout_s: float) -> None:
     """`modal deploy`, with the plan as the version's tag."""
     arguments = [*_environment("deploy", release.environment), "--tag", release.plan_id, "app.py"]
-    for line in modal_lines(arguments, folder, timeout_s):
-        if line.strip():
-            say(Progress("deploy", line.rstrip(), transient="View Deployment" not in line))
+    with stopped_on_failure(release.name, release.environment):
+        for line in modal_lines(arguments, folder, timeout_s):
+            if is_worth_showing(line):
+                say(Progress("deploy", line.rstrip(), transient="View Deployment" not in line))
 
 
 def rescale(running: Running, release: Release) -> Proof:
@@ -143,11 +121,13 @@ def recorded(name: str, environment: str | None) -> dict[int, Recorded]:
 
 def log_lines(name: str, environment: str | None, *, follow: bool) -> Iterator[str]:
     """Lines of all containers of the app. Raises LaunchError where there is no such app."""
-    import modal
-
+    if problem := modal_sdk.connect_problem():
+        raise LaunchError(problem)
     try:
         yield from modal_log.log_lines(name, environment, follow=follow)
-    except modal.exception.Error as error:
+    except Exception as error:
+        if not modal_sdk.is_the_providers(error):
+            raise
         raise LaunchError(f"{name}: logs: {modal_sdk.first_line(error)}") from None
 
 
@@ -206,15 +186,3 @@ def _warnings(release: Release) -> Iterator[str]:
 
 async def _raised(outcome: BaseException) -> None:
     raise outcome
-
-
-def _holder(text: str) -> dict[str, Any]:
-    try:
-        held = json.loads(text)
-        return {"who": str(held["who"]), "since": float(held["since"]), "until": float(held["until"])}
-    except (ValueError, KeyError, TypeError):
-        return {"who": "someone", "since": 0.0, "until": 0.0}
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()} (process {os.getpid()})"

@@ -61,6 +61,11 @@ def modal_json(arguments: Sequence[str], timeout_s: float) -> Any:
         raise LaunchError(f"modal {' '.join(arguments[:2])}: printed no JSON: {text[:200]}") from None
 
 
+def is_worth_showing(line: str) -> bool:
+    """Not blank, and not of a traceback that the client logs of itself (its last line, the error, is shown)."""
+    return bool(line.strip()) and not line.startswith(("Traceback (most recent call last)", '  File "', "    "))
+
+
 def reason(lines: Sequence[str]) -> str:
     """Why the command failed: its last error, without the frame that rich draws around it."""
     plain = [line.strip("│╭╮╰╯─ \n") for line in lines]

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import queue
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+from planner.targets import modal_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from planner.deployment.running import Running
 
 CLOSE_S = 2.0
+AGAIN_S = 1.0
 TAIL_ENTRIES = 100
 
 
@@ -24,6 +28,7 @@ class ModalLog:
     def __init__(self, running: Running, since: datetime | None) -> None:
         self._running = running
         self._since = since
+        self._last: datetime | None = None  # when the newest line that came was said
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._task: asyncio.Task[None] | None = None
@@ -51,18 +56,29 @@ class ModalLog:
         self._loop.close()
 
     async def _follow(self) -> None:
+        """Read until the app ends; after a cut connection, go on behind the last line that came."""
+        while True:
+            try:
+                return await self._read_stream()
+            except Exception as error:
+                if not modal_sdk.is_the_providers(error):
+                    raise
+            self._since = self._last + timedelta(microseconds=1) if self._last else self._since
+            await asyncio.sleep(AGAIN_S)
+
+    async def _read_stream(self) -> None:
         import modal
 
-        with contextlib.suppress(modal.exception.Error, OSError):
-            app = await modal.App.lookup.aio(self._running.provider_id)
-            stream = app.logs.stream.aio()
-            try:
-                async for entry in stream:
-                    if self._since is None or entry.timestamp >= self._since:
-                        for line in entry.message.splitlines():
-                            self._lines.put(line)
-            finally:
-                await stream.aclose()
+        app = await modal.App.lookup.aio(self._running.provider_id)
+        stream = app.logs.stream.aio()
+        try:
+            async for entry in stream:
+                if self._since is None or entry.timestamp >= self._since:
+                    self._last = entry.timestamp
+                    for line in entry.message.splitlines():
+                        self._lines.put(line)
+        finally:
+            await stream.aclose()
 
 
 def log_lines(name: str, environment: str | None, *, follow: bool) -> Iterator[str]:

@@ -36,8 +36,17 @@ def within(timeout_s: float, what: str, work: Coroutine[Any, Any, T]) -> T:
         raise LaunchError(f"modal: {what}: no answer in {timeout_s:g} s. Try again, or see status.modal.com.") from None
     except modal.exception.AuthError as error:
         raise LaunchError(f"modal: {what}: {first_line(error)} {TO_LOG_IN}") from None
-    except (modal.exception.Error, OSError) as error:
+    except Exception as error:
+        if not is_the_providers(error):
+            raise
         raise LaunchError(f"modal: {what}: {first_line(error)}") from None
+
+
+def is_the_providers(error: Exception) -> bool:
+    """Whether it tells of the provider or the way to it; a cut connection comes through as grpclib's own."""
+    import modal
+
+    return isinstance(error, (modal.exception.Error, OSError)) or type(error).__module__.startswith("grpclib")
 
 
 def first_line(error: BaseException) -> str:
@@ -137,6 +146,8 @@ async def secret_problem(name: str, key: str, environment: str | None) -> str | 
     except modal.exception.NotFoundError:
         return f"secrets: Modal has no secret {name}. Create it: modal secret create {name} {key}=..."
     except modal.exception.InvalidError as error:
+        if key not in str(error):
+            return f"secrets: {name} cannot be looked at: {first_line(error)}"
         return f"secrets: {name} lacks {key} ({first_line(error)}) Add it: modal secret create --force {name} {key}=..."
     return None
 

@@ -85,9 +85,15 @@ async def take_lock(name: str, holder: str, environment: str | None) -> str | No
     return str(await notes.get.aio(_lock_key(name), ""))
 
 
-async def drop_lock(name: str, environment: str | None) -> None:
-    """Take whoever's name is on the lock away."""
-    await _notes(environment, create=True).pop.aio(_lock_key(name), None)
+async def drop_lock(name: str, holder: str, environment: str | None) -> None:
+    """Take this holder's name off the lock; another's, who came since, stays."""
+    notes = _notes(environment, create=True)
+    try:
+        held = await notes.get.aio(_lock_key(name))
+    except Exception:  # whatever it is: a lock that stays would be in the way, and this one is most likely ours
+        held = holder
+    if held == holder:
+        await notes.pop.aio(_lock_key(name), None)
 
 
 async def _kept_records(name: str, environment: str | None) -> str | None:

@@ -50,7 +50,11 @@ def arguments() -> argparse.Namespace:
         help="a secret that exists; then no other does",
     )
     parser.add_argument(
-        "--fault", action="append", default=[], metavar="RPC=WHAT", help="UNAVAILABLE, delay:2, hang, drop; @3: after 3"
+        "--fault",
+        action="append",
+        default=[],
+        metavar="RPC=WHAT",
+        help="UNAVAILABLE, delay:2, hang, drop, lost; @3: after 3",
     )
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE", help="for containers")
     return parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpclib
 from grpclib.server import Server
@@ -89,11 +89,15 @@ def _method(rpc: str, world: World) -> Any:
             world.unknown.append(rpc)
             raise grpclib.GRPCError(grpclib.Status.UNIMPLEMENTED, f"the stand-in does not know {rpc}")
         result = ANSWERS[rpc](world, request)
+        if inspect.isawaitable(result):
+            result = await result
+        if any(fault.lost for fault in struck):
+            _cut(stream)
         if inspect.isasyncgen(result):
             async for message in result:
                 await stream.send_message(message)
         else:
-            await stream.send_message(await result if inspect.isawaitable(result) else result)
+            await stream.send_message(result)
 
     return answer
 
@@ -104,7 +108,12 @@ async def _suffer(fault: Any, stream: Stream[Any, Any]) -> None:
     if fault.hang:
         await asyncio.sleep(3600)
     if fault.drop:
-        stream._stream.connection._transport.close()  # the peer sees the connection end
-        raise grpclib.GRPCError(grpclib.Status.UNAVAILABLE, "connection dropped")
+        _cut(stream)
     if fault.error:
         raise grpclib.GRPCError(grpclib.Status[fault.error], fault.message)
+
+
+def _cut(stream: Stream[Any, Any]) -> NoReturn:
+    """The peer sees the connection end."""
+    stream._stream.connection._transport.close()
+    raise grpclib.GRPCError(grpclib.Status.UNAVAILABLE, "connection dropped")
