@@ -37,9 +37,10 @@ PRIORS: dict[Any, tuple[float, float]] = {
     "gddr_efficiency": (0.88, 4),
     "overlap_norm": (1.5, 0.4),
     "fp8_kv_efficiency": (0.7, 0.4),
-    "packed_efficiency": (0.7, 0.4),
+    "widened_per_sm_s": (40e9, 0.4),  # some 24 a clock: three instructions for two weights
     "nvfp4_efficiency": (0.7, 0.4),
     "compute_efficiency": (0.65, 1),  # large dense GEMMs on H100 and A100
+    "feeding_exponent": (0.18, 0.2),  # cuBLAS on GeForce, A100 and H100
     "attention_efficiency": (0.45, 0.6),  # FlashAttention 2 and 3, causal
     "narrow_compute_efficiency": (0.75, 0.6),
     "expert_compute_efficiency": (0.4, 0.4),
@@ -89,11 +90,13 @@ def with_values(values: Sequence[float]) -> Constants:
 
 
 def bounds(name: Any) -> tuple[float, float]:
-    """Fractions stay fractions, times below a second."""
+    """Fractions stay fractions, times below a second, rates near what a clock allows."""
     if name == "overlap_norm":
         return 1.0, 4.0
     if isinstance(name, str) and name.endswith("efficiency"):
         return LEAST, 1.0
+    if name == "widened_per_sm_s":
+        return 1e9, 1e12
     return 1e-11, 1.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
@@ -34,37 +35,54 @@ class Era(Struct, frozen=True):
     overlap: bool = False  # the host prepares a step while the GPU runs the one before (async scheduling)
 
 
+ERA_2023 = Era(
+    "2023",
+    (0, 0, 0),
+    3.12e-3,
+    891e-6,
+    launch_s=501e-6,
+    straggler_s=443e-6,
+    eager=True,
+    separate_prefill=True,
+)
+# vLLM 0.2.0: "up to 60% performance improvement by optimizing de-tokenization and sampler" (issue 1089), which is half
+# of a sequence's time at the load that the time before was found at.
+FASTER_SAMPLER = replace(ERA_2023, name="2023-10", since=(0, 2, 0), sequence_s=450e-6)
+
+
 class Constants(Struct, frozen=True):
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
-    hbm_efficiency: float = 0.881
-    gddr_efficiency: float = 0.894
-    overlap_norm: float = 1.38  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
-    fp8_kv_efficiency: float = 0.652  # below Blackwell
-    packed_efficiency: float = 0.642  # 4-bit weights unpacked on the way (Marlin)
-    nvfp4_efficiency: float = 0.702
-    compute_efficiency: float = 0.63
-    attention_efficiency: float = 0.437
-    narrow_compute_efficiency: float = 0.715
-    expert_compute_efficiency: float = 0.367
-    old_capability_efficiency: float = 0.417
-    layer_s: float = 45.7e-6
-    attention_launch_s: float = 101e-6  # one layer's attention between two pieces of a CUDA graph
-    expert_layer_s: float = 19.4e-6
-    narrow_layer_s: float = 9.27e-6
-    nvlink_efficiency: float = 0.641
-    pcie_efficiency: float = 0.608
-    nvlink_s: float = 9.13e-6
-    pcie_s: float = 17.3e-6
-    no_peer_s: float = 78.2e-6
+    hbm_efficiency: float = 0.897
+    gddr_efficiency: float = 0.889
+    overlap_norm: float = 1.26  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    fp8_kv_efficiency: float = 0.672  # below Blackwell
+    widened_per_sm_s: float = 43.8e9  # narrow weights that one multiprocessor widens to 16 bits
+    nvfp4_efficiency: float = 0.723
+    compute_efficiency: float = 0.66
+    feeding_exponent: float = 0.142  # of tensor TFLOPS per multiprocessor, see rates.feeding
+    attention_efficiency: float = 0.458
+    narrow_compute_efficiency: float = 0.773
+    expert_compute_efficiency: float = 0.371
+    old_capability_efficiency: float = 0.379
+    layer_s: float = 50.8e-6
+    attention_launch_s: float = 106e-6  # one layer's attention between two pieces of a CUDA graph
+    expert_layer_s: float = 18.8e-6
+    narrow_layer_s: float = 5.3e-6
+    nvlink_efficiency: float = 0.669
+    pcie_efficiency: float = 0.611
+    nvlink_s: float = 9.25e-6
+    pcie_s: float = 17e-6
+    no_peer_s: float = 78.1e-6
     api_s: float = 7e-3  # HTTP, tokenizer and queue of a lone request; tenstorrent/tt-inference-server issue 340
-    rocm_efficiency: float = 0.852
-    rocm_compute_efficiency: float = 0.0801
-    rocm_layer_s: float = 158e-6
+    rocm_efficiency: float = 0.843
+    rocm_compute_efficiency: float = 0.0828
+    rocm_layer_s: float = 155e-6
     eras: tuple[Era, ...] = (
-        Era("2023", (0, 0, 0), 3.13e-3, 892e-6, launch_s=501e-6, straggler_s=443e-6, eager=True, separate_prefill=True),
-        Era("v0", (0, 3, 0), 1.84e-3, 57.2e-6, cached_token_s=15.1e-9, outside_bytes=1.1e9, separate_prefill=True),
-        Era("v1", (0, 8, 0), 1.4e-3, 32.9e-6),
+        ERA_2023,
+        FASTER_SAMPLER,
+        Era("v0", (0, 3, 0), 1.71e-3, 59.3e-6, cached_token_s=14.8e-9, outside_bytes=1.1e9, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.29e-3, 25.9e-6),
         Era("v1-async", (0, 14, 0), 2.01e-3, 29.7e-6, overlap=True),
     )
 

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 TERA = 1e12
 GIGA = 1e9
+WEIGHTS_PER_BYTE = {"int4_weight": 2, "mxfp4": 2, "int8_weight": 1, "fp8": 1}
+UNPACKING_NORM = 4  # reading and unpacking run beside each other: nearly the longer of the two
 AMPERE, ADA, BLACKWELL = 80, 89, 100  # compute capabilities
+A100_TFLOPS_PER_SM = 312 / 108
 
 
 def bandwidth(gpu: Gpu, constants: Constants) -> float:
@@ -23,13 +26,32 @@ def bandwidth(gpu: Gpu, constants: Constants) -> float:
     return gpu.memory_bandwidth_gbps * GIGA * share
 
 
-def reading(form: Format, gpu: Gpu, constants: Constants) -> float:
-    """Share of that bandwidth which kernels of a format reach."""
-    if form == "nvfp4":
-        return constants.nvfp4_efficiency
-    if form == "int4_weight" or (form == "mxfp4" and gpu.compute_capability < BLACKWELL):
-        return constants.packed_efficiency
-    return 1.0
+def read_s_per_byte(form: Format, gpu: Gpu, constants: Constants) -> float:
+    """Seconds per byte of weights in a format that a step reads.
+
+    Weights narrower than what they are multiplied in are unpacked by the multiprocessors on the way (Marlin), so that
+    a GPU with much bandwidth for its multiprocessors waits for them: an H200 reads such weights no faster than an H100.
+    """
+    share = constants.nvfp4_efficiency if form == "nvfp4" else 1.0
+    reading = 1 / (bandwidth(gpu, constants) * share)
+    if not is_unpacked(form, gpu):
+        return reading
+    unpacking = WEIGHTS_PER_BYTE[form] * widening_s(gpu, constants)
+    return float((reading**UNPACKING_NORM + unpacking**UNPACKING_NORM) ** (1 / UNPACKING_NORM))
+
+
+def is_unpacked(form: Format, gpu: Gpu) -> bool:
+    """Whether weights of a format are widened on this GPU before they are multiplied."""
+    if form == "mxfp4":
+        return gpu.compute_capability < BLACKWELL
+    if form == "fp8":
+        return gpu.compute_capability < ADA
+    return form in {"int4_weight", "int8_weight"}
+
+
+def widening_s(gpu: Gpu, constants: Constants) -> float:
+    """Seconds to widen one narrow weight to 16 bits, all multiprocessors at work; 0 where their number is unknown."""
+    return 1 / (gpu.sms * constants.widened_per_sm_s) if gpu.sms else 0.0
 
 
 def kv_bandwidth(gpu: Gpu, itemsize: int, constants: Constants) -> float:
@@ -41,6 +63,7 @@ def kv_bandwidth(gpu: Gpu, itemsize: int, constants: Constants) -> float:
 def arithmetic(form: Format, gpu: Gpu, dtype: str, constants: Constants) -> float:
     """FLOP/s of a product in this format; formats the GPU lacks are unpacked and multiplied in 16 bits (Marlin)."""
     dense = (gpu.bf16_tflops if dtype == "bfloat16" and gpu.bf16_tflops else gpu.fp16_tflops) * TERA
+    dense *= feeding(gpu, constants)
     if gpu.compute_capability < AMPERE:
         dense *= constants.old_capability_efficiency
     if gpu.vendor == "amd":
@@ -50,7 +73,19 @@ def arithmetic(form: Format, gpu: Gpu, dtype: str, constants: Constants) -> floa
     narrow = _narrow_tflops(form, gpu)
     if narrow is None:
         return dense
-    return max(narrow * TERA * constants.narrow_compute_efficiency, dense)
+    return max(narrow * TERA * constants.narrow_compute_efficiency * feeding(gpu, constants), dense)
+
+
+def feeding(gpu: Gpu, constants: Constants) -> float:
+    """Multiprocessors that multiply more reach a smaller share of it: neither power nor shared memory grew along.
+
+    1 on an A100. Products of large matrices reach about all of a GeForce's data sheet, 0.85 of an A100's, 0.7 of an
+    H100's.
+    """
+    if gpu.sms is None:
+        return 1.0
+    tflops = gpu.bf16_tflops or gpu.fp16_tflops
+    return float((tflops / gpu.sms / A100_TFLOPS_PER_SM) ** -constants.feeding_exponent)
 
 
 def _narrow_tflops(form: Format, gpu: Gpu) -> float | None:

@@ -9,7 +9,15 @@ from msgspec import Struct
 
 from planner.model.facts import ITEMSIZE_BYTES
 from planner.throughput.constants import CONSTANTS, FULL_GRAPHS
-from planner.throughput.rates import BLACKWELL, arithmetic, bandwidth, kv_bandwidth, reading, unfused
+from planner.throughput.rates import (
+    BLACKWELL,
+    arithmetic,
+    bandwidth,
+    kv_bandwidth,
+    read_s_per_byte,
+    unfused,
+    widening_s,
+)
 from planner.throughput.work import count_work
 
 if TYPE_CHECKING:
@@ -141,9 +149,10 @@ def make_terms(
     for matrices in (*work.matrices, work.head):
         ranks = 1 if matrices.copied else tp
         if unpacked and matrices.format == "int4_weight":
-            weights_s += (matrices.nbytes + 2 * work.itemsize_bytes * matrices.elements) / ranks / read
+            moved = matrices.nbytes + 2 * work.itemsize_bytes * matrices.elements
+            weights_s += (moved / read + matrices.elements * widening_s(gpu, constants)) / ranks
         else:
-            weights_s += matrices.nbytes / ranks / (read * reading(matrices.format, gpu, constants))
+            weights_s += matrices.nbytes / ranks * read_s_per_byte(matrices.format, gpu, constants)
         flops = arithmetic(matrices.format, gpu, engine.dtype, constants)
         token_s += 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
         if matrices is not work.head:  # only a prompt's last token reaches the head
@@ -154,7 +163,7 @@ def make_terms(
         per_token = 2 * layers.layers * layers.top_k * layers.elements / tp / flops
         token_s += per_token
         prompt_token_s += per_token
-        read_s = layers.layers * layers.count * layers.nbytes / tp / (read * reading(layers.format, gpu, constants))
+        read_s = layers.layers * layers.count * layers.nbytes / tp * read_s_per_byte(layers.format, gpu, constants)
         experts.append(ExpertTerm(read_s, 1 - layers.top_k / layers.count))
     reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
