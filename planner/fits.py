@@ -14,6 +14,7 @@ from planner.spec import parse_spec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
+    from pathlib import Path
 
     from planner.catalog import Catalog
     from planner.plan import Option, Rejection
@@ -49,9 +50,18 @@ def parse_gpus(text: str, catalog: Catalog) -> tuple[str, int]:
 
 
 def find_fits(
-    gpus: tuple[str, int], catalog: Catalog, repos: Iterable[str], *, max_model_len: int | None, today: date
+    gpus: tuple[str, int],
+    catalog: Catalog,
+    repos: Iterable[str],
+    *,
+    max_model_len: int | None,
+    today: date,
+    catalog_file: Path | None = None,
 ) -> Iterator[Fit]:
-    """Each catalogue model planned on exactly these GPUs; unknown architectures are left out."""
+    """Each catalogue model planned on exactly these GPUs; unknown architectures are left out.
+
+    ``catalog_file`` holds the user's own rows that ``catalog`` was made with, if any.
+    """
     gpu, count = gpus
     for repo in repos:
         checkpoint = catalog.find_model(repo)
@@ -59,7 +69,7 @@ def find_fits(
             continue
         context = max_model_len or "auto"
         text = SPEC.format(repo=repo, max_model_len=context, gpu=gpu, count=count)
-        spec = parse_spec(text, repo)
+        spec = parse_spec(text, repo, catalog_file=catalog_file)
         try:
             plan = make_plan(spec, checkpoint, catalog, today=today)
         except UnknownArchitectureError:

@@ -208,3 +208,14 @@ def test_the_page_names_every_key_that_a_row_needs() -> None:
     for part, fields in REQUIRED.items():
         assert f"{part}:" in page
         assert all(re.search(rf"\b{field}:", page) for field in fields), part
+
+
+def test_fits_takes_a_gpu_of_ones_own(tmp_path: Path) -> None:
+    from tests.command import gpuplan
+
+    file = tmp_path / "own.yaml"
+    file.write_text(GPU)
+    done = gpuplan("fits", "X1:2", "llama-2-7b", "--catalog", str(file))
+    assert done.code == 0, done.err
+    assert "meta-llama/Llama-2-7b" in done.out
+    assert gpuplan("fits", "X1:2", "llama-2-7b").code == 2

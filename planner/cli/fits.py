@@ -46,9 +46,8 @@ def fits(
     asked = parse_gpus(gpus, catalog)
     repos = [repo for repo in catalog.model_names() if search.lower() in repo.lower()]
     today = datetime.now(UTC).date()
-    found = sorted(
-        find_fits(asked, catalog, repos, max_model_len=max_model_len, today=today), key=lambda fit: -fit.parameters
-    )
+    fits_found = find_fits(asked, catalog, repos, max_model_len=max_model_len, today=today, catalog_file=catalog_file)
+    found = sorted(fits_found, key=lambda fit: -fit.parameters)
     fitting = [fit for fit in found if fit.option]
     if as_json:
         click.echo(json.dumps([_document(fit) for fit in (found if show_all else fitting)], indent=2))
