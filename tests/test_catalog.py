@@ -154,10 +154,19 @@ def test_account_plans_have_dates_and_credit() -> None:
 
 def test_ones_own_machine_costs_nothing() -> None:
     local = load_catalog(target="local")
-    assert set(local.offers) == {name for name, gpu in GPUS.items() if gpu.vendor == "nvidia"}
+    listed = {name for name, offer in local.offers.items() if offer.listed}
+    assert listed == {name for name, gpu in GPUS.items() if gpu.vendor == "nvidia"}
     assert {offer.usd_per_second for offer in local.offers.values()} == {0}
     assert local.prices_as_of is None
     assert list(price_warnings(local, date(2040, 1, 1))) == []
+
+
+def test_ones_own_machine_takes_the_providers_names_and_those_of_nvidia_smi() -> None:
+    """Each planned as the same GPU as there."""
+    local = {name: offer.planned_as for name, offer in load_catalog(target="local").offers.items()}
+    assert {name: local.get(name) for name in OFFERS} == {name: offer.planned_as for name, offer in OFFERS.items()}
+    devices = {gpu.device_name: name for name, gpu in GPUS.items() if gpu.vendor == "nvidia"}
+    assert {device: local.get(device) for device in devices} == devices
 
 
 def test_an_old_price_is_a_warning() -> None:

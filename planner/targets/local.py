@@ -18,6 +18,7 @@ from planner.deployment.running import Progress, Recorded, Running, Survey
 from planner.errors import LaunchError
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
+from planner.targets.local_devices import planned_name
 from planner.targets.local_log import LocalLog, log_lines
 from planner.verify import Proof
 
@@ -41,6 +42,9 @@ def survey(release: Release, timeout_s: float = ANSWER_S) -> Survey:
         problems.append("local: there is no `vllm` on the PATH. Install it: pip install 'gpuplan[local]'")
     if found and len(found) < release.gpu_count:
         problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has {len(found)}.")
+    others = sorted({planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count]} - {release.gpu})
+    if others:
+        problems.append(f"local: planned is {release.gpu}, this machine has {', '.join(others)}. Name it in gpu.types.")
     if not found and release.gpu_count > 1:
         problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has no GPU.")
     if release.secret_api_key and not os.environ.get(API_KEY):
@@ -192,16 +196,10 @@ def _start(name: str, version: int, release: Release) -> None:
         time.sleep(0 if started_at else 0.01)
         if started_at is None and not local_process.alive_in_group(pid):
             raise LaunchError(f"{name}: its process ended at once.")
-    gpus = tuple(_planned_name(gpu, release) for gpu in found[: release.gpu_count])
+    gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
     counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
     current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
     local_store.write_current(name, current)
-
-
-def _planned_name(device: str, release: Release) -> str:
-    """The plan's name where the device's own name has it ("NVIDIA H100 80GB HBM3" is an H100)."""
-    family = release.gpu.split("-")[0].rstrip("!+").upper()
-    return release.gpu if family in device.upper().replace("-", " ").split() else device
 
 
 def _weights_present(release: Release) -> bool:
