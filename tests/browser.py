@@ -7,10 +7,26 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+in_browser = [
+    pytest.mark.network,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+]
+HOSTILE = (
+    "<script>window.hit = 1</script>",
+    '"><img src=x onerror="window.hit = 1">',
+    "</script><script>window.hit = 1</script>",
+    "'); window.hit = 1; //",
+    "{{ 7 * 7 }}{% raw %}",
+    "\u202eright to left \U0001f680 \u0646\u0635",
+    "${window.hit = 1}",
+)
 
 # Runs in the page after everything else and leaves its findings where --dump-dom shows them.
 PROBE = """

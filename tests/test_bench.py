@@ -156,14 +156,26 @@ def test_a_refused_connection_ends_at_once() -> None:
 def test_bench_of_a_url(fake_guidellm: Any, tmp_path: Path) -> None:
     fake_guidellm(WRITES.format(report={"benchmarks": [report_of(8, 0), report_of(0, 8, "boom")]}))
     with serve_endpoint() as url:
-        csv_file = tmp_path / "b.csv"
+        csv_file, page = tmp_path / "b.csv", tmp_path / "b.html"
         done = gpuplan(
-            "bench", url, "--concurrency", "1,4", "--ttft-ms", "100", "--usd-per-hour", "3.6", "--csv", csv_file
+            "bench",
+            url,
+            "--concurrency",
+            "1,4",
+            "--ttft-ms",
+            "100",
+            "--usd-per-hour",
+            "3.6",
+            "--csv",
+            csv_file,
+            "--html",
+            page,
         )
     assert done.code == 0, done.err
     assert "goodput/s" in done.out
     assert "4 in flight: 8× boom" in done.err
     assert len(csv_file.read_text().splitlines()) == 3
+    assert "<bdi>4 in flight</bdi>: <bdi>8× boom</bdi>" in page.read_text()
 
 
 @pytest.mark.network
@@ -173,7 +185,7 @@ def test_the_notes_table_by_one_command(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("planner.measure.engine.gpu_names", lambda: ("NVIDIA H200",) * 2)
     spec, picture = tmp_path / "l7.yaml", tmp_path / "l7.png"
     spec.write_text(SPEC)
-    done = gpuplan("bench", spec, "--num-gpus", "1,2", "--offline", "--plot", picture)
+    done = gpuplan("bench", spec, "--num-gpus", "1,2", "--offline", "--plot", picture, "--html", tmp_path / "b.html")
     assert done.code == 0, done.err
     header, one, two = done.out.splitlines()
     assert header.split() == ["model", "GPU", "num_gpus", "avg", "tok/sec", "±", "stdev", "runs", "$/M", "tokens"]

@@ -49,6 +49,15 @@ def test_measured_here_beside_the_plan(machine: None, spec: Path) -> None:
 
 
 @pytest.mark.network
+def test_plan_and_engine_as_a_page(machine: None, spec: Path, tmp_path: Path) -> None:
+    page = tmp_path / "measured.html"
+    done = gpuplan("measure", spec, "--target", "local", "--offline", "--no-keep", "--html", page)
+    assert done.code == 0, done.err
+    assert "4 requests at once, 20 in, 12 out" in page.read_text()
+    assert "1×H200, tensor parallel 1" in page.read_text()
+
+
+@pytest.mark.network
 def test_json_and_nothing_else(machine: None, spec: Path) -> None:
     done = gpuplan("measure", spec, "--target", "local", "--offline", "--json", "--no-keep")
     assert done.code == 0, done.err

@@ -11,25 +11,11 @@ import pytest
 
 from planner.comparison import compare
 from planner.report import write_comparison_report, write_plan_report
-from tests.browser import CHROMIUM, ask, photograph
+from tests.browser import HOSTILE, ask, in_browser, photograph
 from tests.options import make_option, make_rejection
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-in_browser = [
-    pytest.mark.network,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
-]
-HOSTILE = (
-    "<script>window.hit = 1</script>",
-    '"><img src=x onerror="window.hit = 1">',
-    "</script><script>window.hit = 1</script>",
-    "'); window.hit = 1; //",
-    "{{ 7 * 7 }}{% raw %}",
-    "\u202eright to left \U0001f680 \u0646\u0635",
-    "${window.hit = 1}",
-)
 
 
 def make_plan(name: str = "chat", repo: str = "org/model", warnings: tuple[str, ...] = (), gpu: str = "H100") -> Any:

@@ -59,8 +59,14 @@ class Point(Struct, frozen=True):
 
 def offline_table(points: Sequence[Point]) -> list[str]:
     """The note's table, with dollars beside it."""
+    header, *rows = offline_cells(points)
+    return grid(header, rows, left=frozenset({0, 1}), indent="")
+
+
+def offline_cells(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    """The header of the note's table, then a row for each point."""
     header = ("model", "GPU", "num_gpus", "avg tok/sec", "± stdev", "runs", "$/M tokens")
-    return grid(header, [_offline_cells(point) for point in points], left=frozenset({0, 1}), indent="")
+    return [header, *(_offline_cells(point) for point in points)]
 
 
 def _offline_cells(point: Point) -> tuple[str, ...]:
@@ -78,10 +84,15 @@ def _offline_cells(point: Point) -> tuple[str, ...]:
 
 def online_table(points: Sequence[Point]) -> list[str]:
     """One row per load: speed, errors, percentiles, goodput."""
+    header, *rows = online_cells(points)
+    return grid(header, rows, indent="")
+
+
+def online_cells(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    """The header of that table, then a row for each load."""
     header = ("load", "tok/s", "req/s", "ok", "failed", "TTFT p50", "p99", "TPOT p50", "p99", "E2E p50", "p99")
     extra = tuple(name for name, shown in (("goodput/s", _has_slo(points)), ("$/M", _has_price(points))) if shown)
-    rows = [_online_cells(point) + _extra_cells(point, extra) for point in points]
-    return grid(header + extra, rows, indent="")
+    return [header + extra, *(_online_cells(point) + _extra_cells(point, extra) for point in points)]
 
 
 def _online_cells(point: Point) -> tuple[str, ...]:

@@ -59,9 +59,17 @@ class Numbers(click.ParamType[tuple[float, ...]]):
 @click.option("--timeout", "timeout_s", type=MS, metavar="SECONDS", help="For each start, or each load.")
 @click.option("--csv", "csv_file", type=FILE, help="Write the rows as CSV.")
 @click.option("--plot", type=FILE, help="Draw them: .png, .svg or .pdf.")
+@click.option("--html", type=FILE, help="Write table and charts as one page.")
 @click.option("--wandb", metavar="PROJECT", help="Log the run to Weights & Biases.")
 def bench(
-    spec_or_url: str, *, as_json: bool, csv_file: Path | None, plot: Path | None, wandb: str | None, **asked: Any
+    spec_or_url: str,
+    *,
+    as_json: bool,
+    csv_file: Path | None,
+    plot: Path | None,
+    html: Path | None,
+    wandb: str | None,
+    **asked: Any,
 ) -> None:
     """Measure throughput and latency of a running endpoint or of a local engine.
 
@@ -77,6 +85,10 @@ def bench(
     end_on_terminate()
     online = spec_or_url.startswith(("http://", "https://"))
     _check_plot(plot)
+    if html:
+        from planner.report.fill import check_charts
+
+        check_charts()
     points = _online(spec_or_url, **asked) if online else _offline(spec_or_url, **asked)
     if not points:
         click.echo("Nothing ran to its end.", err=True)
@@ -93,6 +105,10 @@ def bench(
         from planner.bench.plot import write_plot
 
         write_plot(points, plot)
+    if html:
+        from planner.report.benched import write_bench_report
+
+        write_bench_report(points, spec_or_url, html)
     if wandb:
         _log(points, spec_or_url, wandb, asked)
     sys.exit(0 if any(point.requests for point in points) else EXIT_LAUNCH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,6 @@ from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from planner.cli.planning import Planned
     from planner.measure.choose import Subject
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before renting a GPU.")
 @click.option("--keep/--no-keep", default=True, help="Keep the rows: later plans use them (default).")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), metavar="SECONDS", help="For each start.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write plan and engine as one page.")
 def measure(
     spec: str,
     *,
@@ -44,6 +45,7 @@ def measure(
     yes: bool,
     keep: bool,
     timeout_s: float | None,
+    html: Path | None,
     overrides: Sequence[str],
     **asked: Any,
 ) -> None:
@@ -60,6 +62,10 @@ def measure(
     from planner.measure.choose import choose
 
     end_on_terminate()
+    if html:
+        from planner.report.fill import check_charts
+
+        check_charts()
     planned = plan_from(spec, overrides=with_target(overrides, target), **asked)
     local = planned.spec.target == "local"
     subjects = choose(planned.plan, planned.catalog, machine_gpus() if local else None, top=top, anyway=anyway)
@@ -74,6 +80,12 @@ def measure(
         path = append_rows(row for rows in measured for row in rows)
         click.echo(f"Kept in {path}.", err=True)
     report(planned, subjects, measured, as_json=as_json)
+    if html:
+        from planner.report.measured import Beside, write_measure_report
+
+        pairs = zip(subjects, measured, strict=True)
+        beside = [Beside(subject.option, subject.rejection, rows) for subject, rows in pairs]
+        write_measure_report(planned.spec.model.repo, beside, html)
     sys.exit(
         0
         if all(rows[0].started or subject.rejection for subject, rows in zip(subjects, measured, strict=True))

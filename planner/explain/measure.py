@@ -30,7 +30,7 @@ def explain_measured(option: Option, rows: Sequence[Measurement]) -> list[Line]:
         lines.append(Line(f"  The engine refused to start: {start.refusal}", "warn"))
         lines.append(Line("  The plan called it valid: please report this with the plan.", "warn"))
         return lines
-    lines += [Line(text) for text in grid(HEADER, [_cells(figure) for figure in compare_rows(option, rows)])]
+    lines += [Line(text) for text in grid(HEADER, [figure_cells(figure) for figure in compare_rows(option, rows)])]
     lines.append(Line("  left for KV: off by, as a share of the requested memory", "dim"))
     lines += [Line(f"  {phases(start)}", "dim"), *(Line(f"  {load_words(load)}") for load in loads)]
     if option.engine.version != _version(start.engine_version):
@@ -106,7 +106,8 @@ def measured_document(
     }
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def figure_cells(figure: Figure) -> tuple[str, ...]:
+    """One figure as cells under HEADER."""
     error = "" if figure.error is None else f"{figure.error:+.1%}"
     return figure.what, _shown(figure.unit, figure.planned), _shown(figure.unit, figure.measured), error
 

@@ -1,21 +1,18 @@
-"""Write a report: Jinja with autoescaping, the charting library inlined, every value data and never code."""
+"""The report of a plan, and of a comparison of several."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from planner import __version__
 from planner.comparison import Row, compare
 from planner.cost import HOURS_PER_MONTH
-from planner.errors import SpecError
-from planner.explain.figures import HOURS_PER_DAY, count, gib, milliseconds, speed, usd
+from planner.explain.figures import HOURS_PER_DAY
 from planner.explain.misses import group_misses
 from planner.report.charts import memory_bytes, memory_figure, option_label, price_figure
-from planner.templates import template_folder
+from planner.report.fill import write_page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from planner.hints import Hint
@@ -36,50 +33,18 @@ def write_comparison_report(plans: Sequence[Plan], rows: Sequence[Row], path: Pa
 
 
 def _write(path: Path, *, title: str, plans: Sequence[Plan], rows: Sequence[Row], hints: Sequence[Hint]) -> None:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(template_folder() / "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "gib": gib,
-        "usd": usd,
-        "count": count,
-        "speed": speed,
-        "milliseconds": milliseconds,
+    figures = {"memory": memory_figure(rows[:MEMORY_ROWS]), "price": price_figure(rows)} if rows else {}
+    filters: dict[str, Callable[..., Any]] = {
         "label": option_label,
         "memory_bytes": memory_bytes,
         "misses": lambda plan: group_misses(plan.rejections),
     }
-    page = environment.get_template("page.html.j2").render(
-        title=title,
-        plans=plans,
-        rows=rows,
-        hints=hints,
-        version=__version__,
-        hours_per_day=HOURS_PER_DAY,
-        hours_per_month=HOURS_PER_MONTH,
-        plotly_source=_plotly_source(),
-        figures_json=_json_for_script({"memory": memory_figure(rows[:MEMORY_ROWS]), "price": price_figure(rows)}),
-    )
-    path.write_text(page, encoding="utf-8")
-
-
-def _plotly_source() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError:
-        missing = "--html: the charts need plotly, which is not installed: pip install 'gpuplan[report]'"
-        raise SpecError([missing]) from None
-    source: str = get_plotlyjs()
-    return source.replace("</script", "<\\/script")
-
-
-def _json_for_script(value: Any) -> str:
-    """JSON that cannot end the script element that holds it."""
-    text = json.dumps(value, ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    values = {
+        "title": title,
+        "plans": plans,
+        "rows": rows,
+        "hints": hints,
+        "hours_per_day": HOURS_PER_DAY,
+        "hours_per_month": HOURS_PER_MONTH,
+    }
+    write_page(path, "page.html.j2", figures, values, filters)
