@@ -13,7 +13,7 @@ from planner.checks.memory import check_asked_pool, check_memory
 from planner.checks.slo import check_budget, check_slo
 from planner.cost import make_cost
 from planner.engine import resolve_engine
-from planner.memory.account import Stage, make_memory, pool_bytes
+from planner.memory.account import Stage, loaded_bytes, make_memory, pool_bytes
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
 from planner.plan import Option, Rejection
 from planner.throughput import predict
@@ -53,8 +53,8 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
         if refusal := check(facts, candidate, engine):
             return _rejection(candidate, refusal)
 
-    memories = make_memory(facts, candidate.gpu, engine, tp, pp)
     assumed = question.assume_kv_bytes
+    memories = make_memory(facts, candidate.gpu, engine, tp, pp, in_blocks=assumed is None)
     if assumed is None and (refusal := check_memory(candidate, engine, memories)):
         return _rejection(candidate, refusal)
     layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
@@ -92,14 +92,13 @@ def _option(
         if refusal:
             return _rejection(candidate, refusal)
     request_tokens = min(question.workload.request_tokens, engine.max_model_len)
+    tp, pp = candidate.tensor_parallel_size, candidate.pipeline_parallel_size
+    storages = loaded_bytes(question.facts, candidate.gpu, engine, tp, pp, in_blocks=False)
     limiting = min(range(len(layouts)), key=lambda stage: available[stage] // layouts[stage].bytes_per_block)
     return Option(
         candidate=candidate,
         engine=engine,
-        stages=tuple(
-            Stage(memory.model_loading_bytes, layout.bytes_per_block)
-            for memory, layout in zip(memories, layouts, strict=True)
-        ),
+        stages=tuple(Stage(loading, layout.bytes_per_block) for loading, layout in zip(storages, layouts, strict=True)),
         memory=memories[limiting],
         kv_cache=kv_cache,
         throughput=throughput,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.memory.weights import rounded, stage_loading_bytes
+from planner.memory.allocator import MIB, block_bytes, rounded
+from planner.memory.weights import stage_block_bytes, stage_loading_bytes
 from planner.model.parameters import count_parameters
 from tests.made_facts import engine_of, facts_of, gpu_of
 
@@ -96,6 +97,41 @@ def test_qwen3_vl_keeps_four_rows_per_position_until_0_33() -> None:
 def test_blocks_are_rounded_up_to_512(nbytes: int) -> None:
     assert rounded(nbytes) % 512 == 0
     assert 0 <= rounded(nbytes) - nbytes < 512
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "block"),
+    [
+        (0, 0),
+        (1, 512),
+        (9 * MIB + 1, 9 * MIB + 512),  # cut from a segment of 20 MiB
+        (10 * MIB, 10 * MIB),
+        (43 * MIB, 44 * MIB),  # a segment of 44 MiB, whose last MiB is not split off
+        (43 * MIB - 512, 43 * MIB - 512),  # more than 1 MiB is
+        (44 * MIB, 44 * MIB),
+        (44 * MIB - 1, 44 * MIB),
+    ],
+)
+def test_a_block_is_as_large_as_the_allocator_makes_it(nbytes: int, block: int) -> None:
+    assert block_bytes(nbytes) == block
+
+
+STARTS = [  # repo, tp, what vLLM 0.26.0 logged on H100 and H200 with dummy weights (measurements.json)
+    ("meta-llama/Llama-2-7b-chat-hf", 1, 13_477_945_344),
+    ("meta-llama/Llama-2-7b-chat-hf", 2, 6_775_447_552),
+    ("mistralai/Mixtral-8x7B-Instruct-v0.1", 2, 46_714_658_816),
+    ("Qwen/Qwen3-30B-A3B", 1, 61_075_902_464),
+    ("Qwen/Qwen3-32B", 1, 65_535_420_416),
+    ("meta-llama/Llama-3.1-70B-Instruct", 1, 141_141_131_264),
+    ("meta-llama/Llama-3.2-1B-Instruct", 1, 2_489_487_360),
+    ("meta-llama/Llama-2-70b-chat-hf", 2, 68_979_179_520),
+]
+
+
+@pytest.mark.parametrize(("repo", "tp", "logged"), STARTS)
+def test_a_real_start_took_the_blocks_of_its_storages(repo: str, tp: int, logged: int) -> None:
+    engine = engine_of(repo, "H100", tp=tp, version="0.26.0")
+    assert stage_block_bytes(facts_of(repo), gpu_of("H100"), engine, tp, 1) == (logged,)
 
 
 def test_ranks_hold_the_checkpoint_and_what_is_copied() -> None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from planner.memory.activations import peak_activation_bytes
 from planner.memory.offload import offloaded_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
-from planner.memory.weights import stage_loading_bytes
+from planner.memory.weights import stage_block_bytes, stage_loading_bytes
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu
@@ -28,7 +28,7 @@ class Memory(Struct, frozen=True):
 
     total_bytes: int
     requested_bytes: int
-    model_loading_bytes: int
+    model_loading_bytes: int  # as a start on the GPU logs it: the allocator's blocks
     peak_activation_bytes: int
     non_torch_bytes: int
     cuda_graph_bytes: int
@@ -45,23 +45,34 @@ class Memory(Struct, frozen=True):
 class Stage(Struct, frozen=True):
     """One pipeline stage (tensor-parallel rank 0)."""
 
-    model_loading_bytes: int
+    model_loading_bytes: int  # the storages, each rounded up to 512 bytes: what vLLM's classes alone decide
     bytes_per_block: int
 
 
-def make_memory(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[Memory, ...]:
-    """One account per pipeline stage, first stage first."""
+def make_memory(
+    facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int, *, in_blocks: bool = True
+) -> tuple[Memory, ...]:
+    """One account per pipeline stage, first stage first; ``in_blocks=False``: weights as on a device without memory."""
     requested = requested_bytes(gpu, engine)
     non_torch = non_torch_bytes(gpu, engine, tp, pp, facts)
     graphs = cuda_graph_bytes(facts, gpu, engine, tp, pp)
     outside = outside_bytes(gpu, tp, pp)
     accounts = []
-    for stage, loading in enumerate(stage_loading_bytes(facts, gpu, engine, tp, pp)):
+    for stage, loading in enumerate(loaded_bytes(facts, gpu, engine, tp, pp, in_blocks=in_blocks)):
         activation = peak_activation_bytes(facts, gpu, engine, tp, pp, stage)
-        loading -= offloaded_bytes(facts, gpu, engine, tp, pp, stage)  # noqa: PLW2901 - what is left of it
         available = engine.kv_cache_memory_bytes or requested - loading - activation - non_torch - graphs
         accounts.append(Memory(gpu.total_bytes, requested, loading, activation, non_torch, graphs, available, outside))
     return tuple(accounts)
+
+
+def loaded_bytes(
+    facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int, *, in_blocks: bool
+) -> tuple[int, ...]:
+    """Weights that stay on each stage's GPU, as blocks or as storages."""
+    loading = (stage_block_bytes if in_blocks else stage_loading_bytes)(facts, gpu, engine, tp, pp)
+    if not engine.cpu_offload_bytes:
+        return loading
+    return tuple(nbytes - offloaded_bytes(facts, gpu, engine, tp, pp, stage) for stage, nbytes in enumerate(loading))
 
 
 def pool_bytes(engine: EngineConfig, available_bytes: int, bytes_per_block: int) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from planner.memory.allocator import block_bytes
 from planner.memory.runner import uses_v2_runner
 from planner.memory.stages import stage_runs
 from planner.memory.widths import layer_widths
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
 
 MIB = 2**20
-SEGMENT_BYTES = 2 * MIB  # c10/cuda/CUDACachingAllocator: large blocks come in steps of 2 MiB ...
-UNSPLIT_BYTES = MIB  # ... and a remainder of at most 1 MiB stays with the block
 CUBLAS_WORKSPACE_BYTES = {9: 32 * MIB}  # torch CUDABlas.cpp parseChosenWorkspaceSize: Hopper; others 8,519,680 bytes
 OTHER_CUBLAS_WORKSPACE_BYTES = 8_519_680
 MLA_CONTEXT_TOKENS = 64 * 1024  # MLACommonMetadataBuilder.determine_chunked_prefill_workspace_size: at most
@@ -119,13 +118,7 @@ def _embedding_benchmark(facts: ModelFacts, tokens: int, itemsize: int, tp: int)
     """Inductor times the first piece on copies of its inputs: the embedding table once more, and two outputs."""
     tables = [module for module in facts.embedding if isinstance(module, Embedding)]
     rows = max((-(-module.vocab_size // module.pad_to) * module.pad_to // tp for module in tables), default=0)
-    return allocated(rows * facts.hidden_size * itemsize) + 2 * tokens * facts.hidden_size * itemsize
-
-
-def allocated(nbytes: int) -> int:
-    """What the allocator counts for one large tensor in a segment of its own."""
-    segment = -(-nbytes // SEGMENT_BYTES) * SEGMENT_BYTES
-    return segment if segment - nbytes <= UNSPLIT_BYTES else nbytes
+    return block_bytes(rows * facts.hidden_size * itemsize) + 2 * tokens * facts.hidden_size * itemsize
 
 
 def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int:
@@ -144,7 +137,7 @@ def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int
     in_fp32 = rows * facts.vocab_size * FP32_BYTES
     programs = min(gpu.sms or rows, rows) * facts.vocab_size * FP32_BYTES
     copied = rows * facts.hidden_size * itemsize
-    return base + copied + max(gathered, logits + 3 * allocated(in_fp32) + programs)
+    return base + copied + max(gathered, logits + 3 * block_bytes(in_fp32) + programs)
 
 
 def _encoder_output(facts: ModelFacts, engine: EngineConfig, stage: int) -> int:

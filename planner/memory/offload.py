@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from planner.memory.allocator import block_bytes
 from planner.memory.stages import stage_ranges
-from planner.memory.weights import Rank, layer_kinds, module_storages, rounded
+from planner.memory.weights import Rank, layer_kinds, module_storages
 from planner.model.facts import Parameter
 from planner.model.quantization import engine_quantization
 
@@ -30,7 +31,7 @@ def offloaded_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, 
         if counted >= engine.cpu_offload_bytes:
             break
         counted += nbytes
-        moved += rounded(nbytes)
+        moved += block_bytes(nbytes)
     return moved
 
 

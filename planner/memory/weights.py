@@ -1,7 +1,7 @@
-"""Bytes of weights on each GPU: "Model loading took", as vLLM logs it for tensor-parallel rank 0.
+"""Bytes of weights on each GPU, tensor-parallel rank 0: of the storages, and of the blocks that hold them.
 
-The figure is what torch has allocated after loading (vllm/utils/mem_utils.py DeviceMemoryProfiler): the sum over all
-storages, parameters and buffers, each rounded up to the allocator's 512 bytes.
+"Model loading took" is what torch has allocated after loading (vllm/utils/mem_utils.py DeviceMemoryProfiler): the sum
+over all storages, parameters and buffers, each rounded up to 512 bytes, and on a real GPU each as large as its block.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from msgspec.structs import replace
 
 from planner.engine import V0_33
+from planner.memory.allocator import block_bytes, rounded
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors
 from planner.memory.stages import stage_ranges, stage_runs
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from planner.model.facts import Layer, ModelFacts, Module
     from planner.model.quantization import Quantization, Scheme
 
-ALLOCATION_BYTES = 512  # c10/cuda/CUDACachingAllocator kMinBlockSize
 EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
 INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
 
@@ -37,17 +37,23 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
-    """Model loading of each pipeline stage, rank 0, bytes."""
+    """Storages of each pipeline stage, rank 0, each rounded up to 512 bytes: what vLLM's classes alone decide."""
     return _stage_loading_bytes(Rank(facts, gpu, engine, tp), pp)
+
+
+def stage_block_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
+    """The same storages as the blocks that torch's allocator hands out: what a start on the GPU logs."""
+    return _stage_loading_bytes(Rank(facts, gpu, engine, tp, in_blocks=True), pp)
 
 
 class Rank:
     """Rank 0 of ``tp`` under one engine: what decides the bytes of a module. Equal where those are equal."""
 
-    __slots__ = ("_hash", "_key", "dtype", "engine", "ep_size", "facts", "gpu", "tp")
+    __slots__ = ("_hash", "_key", "dtype", "engine", "ep_size", "facts", "gpu", "in_blocks", "sized", "tp")
 
-    def __init__(self, facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> None:
+    def __init__(self, facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, *, in_blocks: bool = False) -> None:
         self.facts, self.gpu, self.engine, self.tp = facts, gpu, engine, tp
+        self.in_blocks, self.sized = in_blocks, block_bytes if in_blocks else rounded
         self.dtype = engine.dtype
         self.ep_size = tp if engine.enable_expert_parallel and tp > 1 else 1
         self._key = (
@@ -60,6 +66,7 @@ class Rank:
             engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
             tp,
             self.ep_size,
+            in_blocks,
         )
         self._hash = hash(self._key)
 
@@ -92,7 +99,7 @@ def _is_plain(facts: ModelFacts) -> bool:
 def _stage_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
     facts = rank.facts
     before = _bytes_before(rank)
-    indices = rounded(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
+    indices = rank.sized(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
     anywhere = indices + _deepstack_bytes(rank)
     return tuple(
         before[layers.stop] - before[layers.start] + _outside_bytes(rank, pp, stage) + anywhere
@@ -149,7 +156,8 @@ def _plain_bytes(rank: Rank, modules: Iterable[Module], quantization: Quantizati
 def _tower_rank(rank: Rank) -> Rank:
     """models/vision.py is_vit_use_data_parallel: heads that do not divide leave the tower whole."""
     heads = rank.facts.tower_heads
-    return Rank(rank.facts, rank.gpu, rank.engine, 1) if heads and heads % rank.tp else rank
+    whole = heads and heads % rank.tp
+    return Rank(rank.facts, rank.gpu, rank.engine, 1, in_blocks=rank.in_blocks) if whole else rank
 
 
 def _deepstack_bytes(rank: Rank) -> int:
@@ -157,7 +165,7 @@ def _deepstack_bytes(rank: Rank) -> int:
     if rank.engine.language_model_only:
         return 0
     rows = rank.engine.max_num_batched_tokens * rank.facts.hidden_size
-    return rank.facts.deepstack_levels * rounded(rows * ITEMSIZE_BYTES[rank.dtype])
+    return rank.facts.deepstack_levels * rank.sized(rows * ITEMSIZE_BYTES[rank.dtype])
 
 
 @lru_cache(maxsize=2048)
@@ -207,7 +215,7 @@ def _layer_bytes(rank: Rank, layer: Layer, schemes: Schemes) -> int:
 
 
 def _module_bytes(rank: Rank, module: Module, scheme: Scheme | None) -> int:
-    return sum(map(rounded, module_storages(rank, module, scheme)))
+    return sum(map(rank.sized, module_storages(rank, module, scheme)))
 
 
 def module_storages(rank: Rank, module: Module, scheme: Scheme | None) -> tuple[int, ...]:
@@ -240,7 +248,7 @@ def padded_vocab(module: Embedding) -> int:
 def _parameter_bytes(rank: Rank, module: Parameter) -> int:
     if module.shape_before_0_33 and rank.engine.rules < V0_33:
         module = replace(module, shape=module.shape_before_0_33)
-    return rounded(parameter_elements(module, rank.tp) * ITEMSIZE_BYTES[module.dtype or rank.dtype])
+    return rank.sized(parameter_elements(module, rank.tp) * ITEMSIZE_BYTES[module.dtype or rank.dtype])
 
 
 def parameter_elements(module: Parameter, tp: int) -> int:
@@ -258,8 +266,3 @@ def _is_shared(module: Module) -> bool:
 
 def _shared(modules: Iterable[Module]) -> dict[str, Parameter]:
     return {module.shared_key: module for module in modules if isinstance(module, Parameter) and module.shared_key}
-
-
-def rounded(nbytes: int) -> int:
-    """The allocator's smallest block."""
-    return -(-nbytes // ALLOCATION_BYTES) * ALLOCATION_BYTES
