@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.throughput.terms import decode_step_s, joined_prompt_s, prefill_pass_s, request_bytes
+from planner.throughput.terms import attention_s, prefill_pass_s, request_bytes, step_s
 
 if TYPE_CHECKING:
     from planner.engine import EngineConfig
@@ -56,22 +56,32 @@ def _held_tokens(terms: Terms, workload: Workload, pool_bytes: float) -> float:
 def _closed_loop(
     terms: Terms, engine: EngineConfig, workload: Workload, limit: float, starved: bool, api_s: float
 ) -> Speed:
-    """Every answer is followed by a new request: rate = batch x answer / time of one round of answers."""
+    """Every answer is followed by a new request: rate = batch x answer / time of one round of answers.
+
+    A round has as many steps as an answer has tokens, or as it takes to pass its prompts through; prompts join as many
+    of them as they can, so that short answers see several prompts in one step.
+    """
     batch = min(workload.concurrency, limit)
     tokens, answer = workload.input_tokens, workload.output_tokens
-    step = decode_step_s(terms, batch, tokens + answer / 2)
+    context = tokens + answer / 2
     passes = max(1.0, tokens / engine.max_num_batched_tokens)
     if terms.separate_prefill:
-        prompt = passes * prefill_pass_s(terms, tokens / passes, 1 / passes)
+        step = step_s(terms, batch, context)
+        steps, shared = float(answer), passes * prefill_pass_s(terms, tokens / passes, 1 / passes) / terms.stages
     else:
-        prompt = joined_prompt_s(terms, tokens, batch - 1, passes)
-    shared = prompt / terms.stages  # stages work on different requests at once
-    round_s = api_s + answer * step + batch * shared
+        steps = max(answer, batch * tokens / engine.max_num_batched_tokens)
+        running = batch * (answer - 1) / steps  # a prompt's pass gives its first token
+        joined = min(steps, batch * passes)
+        step = step_s(terms, running, context)
+        attention = batch / joined * attention_s(terms, tokens)
+        shared = joined / batch * (step_s(terms, running, context, batch * tokens / joined, attention) - step)
+    prompt = shared * terms.stages  # stages work on different requests at once
+    round_s = api_s + steps * step + batch * shared
     rate = batch * answer / round_s
     busy = min(MOST_BUSY, batch * shared / round_s)
     queued = busy / (1 - busy) * shared / 2  # M/D/1: behind other prompts
     joins = step / 2 if batch > 1 else 0.0  # the step that runs when it comes
-    first = api_s + joins + step + prompt + queued
+    first = api_s + joins + step + prompt + queued if answer > 1 else round_s  # one token: the round is its latency
     waiting = max(0.0, workload.concurrency - batch) * answer / rate
     tpot = max(step, (round_s - first) / max(1, answer - 1)) if answer > 1 else step
     return Speed(rate, first + waiting, tpot, batch, starved)
@@ -88,7 +98,7 @@ def _burst(terms: Terms, engine: EngineConfig, workload: Workload, requests: int
     prefill = one_pass * (passes / terms.stages + 1 - 1 / terms.stages)
     steps = _burst_steps(requests, limit, mean, longest)
     batch = tokens / steps
-    step = decode_step_s(terms, batch, workload.input_tokens + mean / 2)
+    step = step_s(terms, batch, workload.input_tokens + mean / 2)
     total = prefill + (steps - 1) * step
     waves = requests / width
     first = prefill / waves / 2 + one_pass / 2  # mean over the first wave

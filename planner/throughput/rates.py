@@ -14,7 +14,8 @@ TERA = 1e12
 GIGA = 1e9
 WEIGHTS_PER_BYTE = {"int4_weight": 2, "mxfp4": 2, "int8_weight": 1, "fp8": 1}
 UNPACKING_NORM = 4  # reading and unpacking run beside each other: nearly the longer of the two
-AMPERE, ADA, BLACKWELL = 80, 89, 100  # compute capabilities
+TURING, AMPERE, ADA, BLACKWELL = 75, 80, 89, 100  # compute capabilities
+TURING_MARLIN = (0, 14, 0)
 A100_TFLOPS_PER_SM = 312 / 108
 
 
@@ -62,39 +63,41 @@ def kv_bandwidth(gpu: Gpu, itemsize: int, constants: Constants) -> float:
 
 def arithmetic(form: Format, gpu: Gpu, dtype: str, constants: Constants) -> float:
     """FLOP/s of a product in this format; formats the GPU lacks are unpacked and multiplied in 16 bits (Marlin)."""
-    dense = (gpu.bf16_tflops if dtype == "bfloat16" and gpu.bf16_tflops else gpu.fp16_tflops) * TERA
-    dense *= feeding(gpu, constants)
+    tflops = gpu.bf16_tflops if dtype == "bfloat16" and gpu.bf16_tflops else gpu.fp16_tflops
+    dense = tflops * TERA * feeding(tflops, gpu, constants)
     if gpu.compute_capability < AMPERE:
         dense *= constants.old_capability_efficiency
     if gpu.vendor == "amd":
         dense *= constants.rocm_compute_efficiency
-    if form == "dense":
-        return dense
-    narrow = _narrow_tflops(form, gpu)
+    narrow = _narrow(form, gpu)
     if narrow is None:
         return dense
-    return max(narrow * TERA * constants.narrow_compute_efficiency * feeding(gpu, constants), dense)
+    tflops, factors_per_16_bits = narrow
+    share = constants.narrow_compute_efficiency * feeding(tflops / factors_per_16_bits, gpu, constants)
+    return max(tflops * TERA * share, dense)
 
 
-def feeding(gpu: Gpu, constants: Constants) -> float:
+def feeding(tflops: float, gpu: Gpu, constants: Constants) -> float:
     """Multiprocessors that multiply more reach a smaller share of it: neither power nor shared memory grew along.
 
-    1 on an A100. Products of large matrices reach about all of a GeForce's data sheet, 0.85 of an A100's, 0.7 of an
-    H100's.
+    ``tflops``: what as many bits make in 16-bit products. 1 on an A100. Products of large matrices reach about all of
+    a GeForce's data sheet, 0.85 of an A100's, 0.7 of an H100's.
     """
     if gpu.sms is None:
         return 1.0
-    tflops = gpu.bf16_tflops or gpu.fp16_tflops
     return float((tflops / gpu.sms / A100_TFLOPS_PER_SM) ** -constants.feeding_exponent)
 
 
-def _narrow_tflops(form: Format, gpu: Gpu) -> float | None:
+def _narrow(form: Format, gpu: Gpu) -> tuple[float, int] | None:
+    """TFLOPS of products narrower than 16 bits, and how many times narrower; None where the GPU has none such."""
     if form == "fp8":
-        return gpu.fp8_tflops if gpu.compute_capability >= ADA else None
+        return (gpu.fp8_tflops, 2) if gpu.fp8_tflops and gpu.compute_capability >= ADA else None
     if form == "int8":
-        return gpu.int8_tops
-    if gpu.compute_capability >= BLACKWELL and form in {"nvfp4", "mxfp4"}:
-        return gpu.fp4_tflops if form == "nvfp4" else gpu.fp8_tflops  # mxfp4 experts take mxfp8 activations
+        return (gpu.int8_tops, 2) if gpu.int8_tops else None
+    if gpu.compute_capability >= BLACKWELL and form == "nvfp4":
+        return (gpu.fp4_tflops, 4) if gpu.fp4_tflops else None
+    if gpu.compute_capability >= BLACKWELL and form == "mxfp4":  # its experts take mxfp8 activations
+        return (gpu.fp8_tflops, 2) if gpu.fp8_tflops else None
     return None
 
 
@@ -102,8 +105,8 @@ def unfused(gpu: Gpu, engine: EngineConfig) -> bool:
     """4-bit weights are unpacked to 16 bits before every product: no Marlin kernel, or asked for by name.
 
     vllm/model_executor/layers/quantization/gptq.py and awq.py; gptq_marlin.py and awq_marlin.py replace them from
-    capability 8.0 on (7.5 since 0.14), awq_marlin since 0.5.3.
+    capability 8.0 on (7.5 since 0.14, utils/marlin_utils.py), awq_marlin since 0.5.3.
     """
-    return (
-        engine.version < (0, 5, 3) or gpu.compute_capability < AMPERE or engine.flag("quantization") in {"gptq", "awq"}
-    )
+    least = TURING if engine.version >= TURING_MARLIN else AMPERE
+    by_name = engine.flag("quantization") in {"gptq", "awq"}
+    return engine.version < (0, 5, 3) or gpu.compute_capability < least or by_name

@@ -73,14 +73,17 @@ class Terms(Struct, frozen=True):
     overlap: bool
 
 
-def decode_step_s(terms: Terms, batch: float, context: float) -> float:
+def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.0, attention: float = 0.0) -> float:
     """Seconds until every one of ``batch`` sequences with ``context`` cached tokens has its next token.
 
-    Pipeline stages each work on batch / stages sequences at once, so a token meets every stage's weights in turn.
+    ``prompt_tokens`` join the step, with ``attention`` seconds of their own: it reads the weights anyway, and the
+    prompts' arithmetic hides behind that reading as far as it can. Pipeline stages each work on batch / stages
+    sequences at once, so a token meets every stage's weights in turn.
     """
-    share = batch / terms.stages
-    gpu = _overlapped(terms, read_s(terms, share), terms.token_s * share)
-    gpu += terms.layers_s + (terms.reduce_token_s + terms.state_s) * share
+    share, joined = batch / terms.stages, prompt_tokens / terms.stages
+    multiply = terms.token_s * share + terms.prompt_token_s * joined
+    gpu = _overlapped(terms, read_s(terms, share + joined), multiply)
+    gpu += terms.layers_s + terms.reduce_token_s * (share + joined) + terms.state_s * share + attention / terms.stages
     for cache in terms.caches:
         gpu += cache.token_s * cache.tokens(context) * share
     return with_host_s(terms, gpu, terms.launch_s, batch) + terms.cached_token_s * batch * context
@@ -110,19 +113,6 @@ def prefill_pass_s(terms: Terms, tokens: float, prompts: float) -> float:
     gpu = _overlapped(terms, read_s(terms, tokens), tokens * terms.prompt_token_s)
     gpu += terms.layers_s + tokens * terms.reduce_token_s + prompts * attention_s(terms, tokens / prompts)
     return with_host_s(terms, gpu, terms.prompt_launch_s, prompts)
-
-
-def joined_prompt_s(terms: Terms, tokens: float, batch: float, passes: float) -> float:
-    """Seconds that one prompt adds where its tokens join the steps of ``batch`` running sequences.
-
-    Those steps read the weights anyway; the prompt's arithmetic hides behind that reading as far as it can.
-    """
-    share = batch / terms.stages
-    read, multiply = read_s(terms, share), terms.token_s * share
-    chunk = tokens / passes
-    with_chunk = _overlapped(terms, read_s(terms, share + chunk), multiply + chunk * terms.prompt_token_s)
-    added = passes * (with_chunk - _overlapped(terms, read, multiply))
-    return added + tokens * terms.reduce_token_s + attention_s(terms, tokens)
 
 
 def attention_s(terms: Terms, tokens: float) -> float:

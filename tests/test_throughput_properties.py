@@ -1,0 +1,145 @@
+"""Speed under any load: what more hardware, narrower numbers or longer answers must not turn round."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from planner.candidates import Candidate
+from planner.memory.kv_cache import plan_kv_cache, stage_layouts
+from planner.throughput import Throughput, predict
+from planner.throughput.constants import CONSTANTS
+from planner.throughput.rates import read_s_per_byte
+from planner.workload import Workload
+from tests.made_facts import engine_of, facts_of, gpu_of
+
+if TYPE_CHECKING:
+    from planner.catalog import Gpu
+
+DENSE, QUANTIZED, EXPERTS, FOUR_BITS = (
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "Qwen/Qwen2.5-7B-Instruct-AWQ",
+    "Qwen/Qwen3-30B-A3B",
+    "openai/gpt-oss-20b",
+)
+SOLD = ("L4", "A10", "L40S", "A100-40GB", "A100-80GB", "RTX-PRO-6000", "H100", "H200", "B200", "B300")
+ROUNDING = 1 + 1e-9
+
+loads = st.builds(
+    Workload,
+    concurrency=st.integers(1, 2000),
+    input_tokens=st.integers(1, 8000),
+    output_tokens=st.integers(1, 4000),
+    requests=st.none() | st.integers(1, 5000),
+)
+gpus = st.sampled_from(SOLD)
+repos = st.sampled_from((DENSE, QUANTIZED, EXPERTS, FOUR_BITS))
+
+
+@lru_cache(maxsize=256)
+def configured(repo: str, gpu: str, count: int, version: str = "0.33.0", **asked: Any) -> Any:
+    """Facts, engine and KV cache of a configuration that is given 12 GiB for its cache, whether it fits or not."""
+    dtype = "float16" if repo == QUANTIZED else "bfloat16"
+    engine = engine_of(repo, gpu, tp=count, version=version, **{"dtype": dtype, "max_num_seqs": 256} | asked)
+    facts = facts_of(repo)
+    layouts = stage_layouts(facts, gpu_of(gpu), engine, count, 1)
+    return facts, engine, plan_kv_cache(layouts, [12 * 2**30], engine, 1)
+
+
+def speed(repo: str, gpu: str | Gpu, load: Workload, count: int = 1, **asked: Any) -> Throughput:
+    row = gpu_of(gpu) if isinstance(gpu, str) else gpu
+    facts, engine, cache = configured(repo, row.name, count, **asked)
+    return predict(facts, Candidate(row, None, count, count, 1), engine, cache, load)
+
+
+def rate(*asked: Any, **keys: Any) -> float:
+    return speed(*asked, **keys).output_tokens_per_second
+
+
+@given(repos, gpus, loads, st.sampled_from((1, 2, 8)))
+def test_every_figure_is_positive_and_inside_its_interval(repo: str, gpu: str, load: Workload, count: int) -> None:
+    found = speed(repo, gpu, load, count)
+    assert 0 < found.low < found.output_tokens_per_second < found.high < float("inf")
+    assert found.ttft_ms > 0
+    assert found.tpot_ms > 0
+    assert 0 < found.batch_size <= max(load.concurrency, load.requests or 0)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    ["memory_bandwidth_gbps", "bf16_tflops", "fp16_tflops", "fp8_tflops", "fp4_tflops", "link_gbps_per_direction"],
+)
+@given(repos, gpus, loads, st.floats(1.01, 8), st.sampled_from((1, 4)))
+def test_a_better_data_sheet_is_never_slower(
+    figure: str, repo: str, gpu: str, load: Workload, factor: float, count: int
+) -> None:
+    row = gpu_of(gpu)
+    better = replace(row, **{figure: (getattr(row, figure) or 100) * factor})
+    assert rate(repo, better, load, count) * ROUNDING >= rate(repo, row, load, count)
+
+
+@given(repos, gpus, loads, st.floats(1.01, 4))
+def test_more_multiprocessors_are_never_slower(repo: str, gpu: str, load: Workload, factor: float) -> None:
+    row = gpu_of(gpu)
+    better = replace(row, sms=round(row.sms * factor))
+    assert rate(repo, better, load) * ROUNDING >= rate(repo, row, load)
+
+
+@given(repos, gpus, loads, st.integers(1, 2000))
+def test_a_longer_prompt_is_never_faster(repo: str, gpu: str, load: Workload, more: int) -> None:
+    longer = replace(load, input_tokens=load.input_tokens + more)
+    assert rate(repo, gpu, longer) <= rate(repo, gpu, load) * ROUNDING
+
+
+@given(repos, gpus, loads, st.integers(1, 500))
+def test_more_in_flight_is_never_less_in_all(repo: str, gpu: str, load: Workload, more: int) -> None:
+    steady = replace(load, requests=None)
+    wider = replace(steady, concurrency=steady.concurrency + more)
+    assert rate(repo, gpu, wider) * ROUNDING >= rate(repo, gpu, steady)
+
+
+@given(gpus, st.integers(1, 256), st.integers(1, 4000))
+def test_wider_weights_never_decode_faster(gpu: str, concurrency: int, tokens: int) -> None:
+    load = Workload(concurrency=concurrency, input_tokens=1, output_tokens=tokens)
+    narrow, wide = (speed(DENSE, gpu, load, dtype=dtype) for dtype in ("bfloat16", "float32"))
+    assert wide.tpot_ms * ROUNDING >= narrow.tpot_ms
+
+
+@given(gpus, st.integers(1, 64), st.integers(64, 4000))
+def test_a_narrower_cache_never_serves_less(gpu: str, concurrency: int, tokens: int) -> None:
+    load = Workload(concurrency=concurrency, input_tokens=tokens, output_tokens=64)
+    whole, half = (rate(DENSE, gpu, load, kv_cache_dtype=kind) for kind in ("bfloat16", "fp8"))
+    assert half * ROUNDING >= whole
+
+
+@pytest.mark.parametrize("gpu", SOLD)
+def test_four_bits_are_read_no_faster_per_byte_than_sixteen_and_faster_per_weight(gpu: str) -> None:
+    row = gpu_of(gpu)
+    four, sixteen = (read_s_per_byte(form, row, CONSTANTS) for form in ("int4_weight", "dense"))
+    assert sixteen <= four < 4 * sixteen
+
+
+def test_much_bandwidth_for_its_multiprocessors_does_not_speed_up_four_bits() -> None:
+    """gpt-oss-120b on two GPUs, 64 in flight, 1,024 in and 8,192 out: H100 4,446 tok/s, H200 4,609 (vLLM 0.18.0)."""
+    load = Workload(concurrency=64, input_tokens=1024, output_tokens=8192)
+    h100, h200 = (rate(FOUR_BITS, gpu, load, 2, version="0.18.0") for gpu in ("H100", "H200"))
+    assert 1 < h200 / h100 < 1.2
+    assert gpu_of("H200").memory_bandwidth_gbps / gpu_of("H100").memory_bandwidth_gbps > 1.4
+
+
+def test_the_sampler_of_0_2_is_faster() -> None:
+    """Release tracker of vLLM 0.2.0 (issue 1089): up to 60 %."""
+    load = Workload(concurrency=59, requests=59, input_tokens=45, output_tokens=350)
+    before, after = (rate(DENSE, "A100-40GB", load, version=version) for version in ("0.1.3", "0.2.0"))
+    assert 1.2 < after / before < 1.65
+
+
+@pytest.mark.parametrize(("version", "marlin"), [("0.13.0", False), ("0.14.0", True)])
+def test_marlin_came_to_turing_with_0_14(version: str, marlin: bool) -> None:
+    load = Workload(concurrency=1, input_tokens=16, output_tokens=256)
+    assert (rate(QUANTIZED, "T4", load, version=version) > 30) == marlin
