@@ -100,8 +100,8 @@ def bounds(name: Any) -> tuple[float, float]:
     return 1e-11, 1.0
 
 
-def fit(cases: Sequence[Case], start: Constants = CONSTANTS, rounds: int = 40) -> Constants:
-    """The constants with the least error on ``cases``."""
+def fit(cases: Sequence[Case], start: Constants = CONSTANTS, rounds: int = 40, least_gain: float = 1e-8) -> Constants:
+    """The constants with the least error on ``cases``, or where a round's share of what is left is ``least_gain``."""
     import numpy as np
     from scipy.optimize import least_squares
 
@@ -121,7 +121,7 @@ def fit(cases: Sequence[Case], start: Constants = CONSTANTS, rounds: int = 40) -
         return np.concatenate([soft, strengths * (logs - centres)])
 
     first = np.clip(np.log([read(start, name) for name in NAMES]), low + 1e-6, high - 1e-6)
-    found = least_squares(residuals, first, bounds=(low, high), max_nfev=rounds, diff_step=1e-3)
+    found = least_squares(residuals, first, bounds=(low, high), max_nfev=rounds, diff_step=1e-3, ftol=least_gain)
     return with_values(np.exp(found.x))
 
 

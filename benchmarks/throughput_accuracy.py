@@ -1,17 +1,19 @@
 """Hold the speed model against published measurements.
 
-    python benchmarks/throughput_accuracy.py CSV... [--measured MEASURED.json] [--leave-one-out] [--rows]
+    python benchmarks/throughput_accuracy.py CSV... [--measured MEASURED.json] [--quick] [--rows]
 
 Prints errors on the series held out from fitting (a third, chosen by a hash of their names), on those fitted and on
 all; coverage of the 90 % interval; the order of dollars per token and what following the cheapest prediction costs.
---leave-one-out refits without each GPU and without each source in turn (needs scipy, takes minutes): the honest
-figures for what no row shows. MEASURED.json: engines started with dummy weights; never fitted on.
+Then it refits without each GPU and without each source in turn, the honest figures for what no row shows (needs scipy,
+takes a minute or two; --quick leaves it out). MEASURED.json: engines started with dummy weights; never fitted on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -66,16 +68,24 @@ def table(name: str, scores: Sequence[Score], key: Callable[[Score], str]) -> No
         )
 
 
-def leave_one_out(name: str, cases: Sequence[Case], extra: Sequence[Case], key: Callable[[Score], str]) -> None:
-    """Error on each group after fitting without it."""
-    groups = grouped([score(case) for case in cases], key)
-    errors = {}
-    for group, members in groups.items():
-        gone = {id(member.case) for member in members}
-        constants = fit([*(case for case in cases if id(case) not in gone), *extra], CONSTANTS, rounds=8)
-        errors[group] = mape([score(member.case, constants) for member in members])
-    print(f"leave one {name} out: mean {mean(errors.values()):.1%}, median {median(errors.values()):.1%}")
-    print("  " + ", ".join(f"{group[:30]} {error:.0%}" for group, error in errors.items()))
+def leave_one_out(name: str, cases: Sequence[Case], extra: Sequence[Case], key: Callable[[Case], str]) -> None:
+    """Error on each group after fitting without it, and how often the interval held."""
+    without = {group: [case for case in cases if key(case) != group] for group in sorted(set(map(key, cases)))}
+    with ProcessPoolExecutor() as pool:
+        fitted = dict(zip(without, pool.map(_fit_again, [[*rest, *extra] for rest in without.values()]), strict=True))
+    scores = {group: [score(case, fitted[group]) for case in cases if key(case) == group] for group in without}
+    errors = {group: mape(members) for group, members in scores.items()}
+    every = [one for members in scores.values() for one in members]
+    print(
+        f"leave one {name} out: mean over {name}s {mean(errors.values()):.1%}, median {median(errors.values()):.1%}; "
+        f"over rows {mape(every):.1%}, in the 90 % interval {coverage(every):.1%}"
+    )
+    text = ", ".join(f"{group} {error:.0%} ({len(scores[group])})" for group, error in errors.items())
+    print(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _fit_again(cases: Sequence[Case]) -> Constants:
+    return fit(cases, CONSTANTS, rounds=8, least_gain=1e-4)
 
 
 def note_table(cases: Sequence[Case]) -> None:
@@ -139,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path, metavar="CSV")
     parser.add_argument("--measured", type=Path, metavar="JSON", help="own starts of the engine")
-    parser.add_argument("--leave-one-out", action="store_true", help="refit without each GPU and each source")
+    parser.add_argument("--quick", action="store_true", help="without leaving GPUs and sources out")
     parser.add_argument("--rows", action="store_true", help="every row, worst first")
     asked = parser.parse_args()
     cases = understood(read_rows(asked.files))
@@ -160,10 +170,10 @@ def main() -> None:
         for one in sorted(scores, key=lambda one: -abs(one.error)):
             print(f"{one.error:+7.1%} {one.case.measured:9.1f} {' '.join(series(one.case.row))}", end=" ")
             print(*(one.case.row[key] for key in ("input_len", "output_len", "concurrency_or_batch", "mode")))
-    if asked.leave_one_out:
+    if not asked.quick:
         extra = understood(read_rows([OWN_ROWS]))
-        leave_one_out("GPU", cases, extra, by_gpu)
-        leave_one_out("source", cases, extra, lambda one: project(one.case.row))
+        leave_one_out("GPU", cases, extra, lambda case: case.row["gpu"])
+        leave_one_out("source", cases, extra, lambda case: project(case.row))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How sure a prediction is: half the width of its 90 % interval, as a logarithm.
 
 Widths are the 90th percentiles of |log(predicted / measured)| over series and GPUs left out of the fit
-(benchmarks/throughput_accuracy.py --leave-one-out); independent doubts add as squares.
+(benchmarks/throughput_accuracy.py); independent doubts add as squares.
 """
 
 from __future__ import annotations
