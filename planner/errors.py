@@ -10,6 +10,7 @@ EXIT_NO_VALID_CONFIGURATION = 4
 EXIT_OVER_BUDGET = 5
 EXIT_MODEL_FACTS = 6
 EXIT_LAUNCH = 7
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count; a launch that is interrupted ends with 7
 
 
 class GpuplanError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired
 
 from msgspec import Struct
 from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
@@ -15,9 +15,10 @@ from planner.release import spec_sha256
 from planner.spec.dump import dump_spec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from planner.plan import Option, Plan
+    from planner.plan import Option, Plan, Rejection
 
 KIND = "gpuplan-plan"
 
@@ -49,6 +50,7 @@ class PlanDocument(TypedDict):
     engine_version: str
     prices_as_of: str | None
     generator: str
+    overrides: NotRequired[list[str]]
 
 
 class SavedPlan(Struct, frozen=True):
@@ -63,10 +65,14 @@ class SavedPlan(Struct, frozen=True):
     usd_per_hour: float
     prices_as_of: str | None
     generator: str
+    overrides: tuple[str, ...] = ()  # "key=value", that the spec's file was planned with
 
 
-def save_plan(plan: Plan, path: Path, *, spec_path: str = "-") -> None:
-    """Write the plan. Raises SpecError where it has no valid option, or the file cannot be written."""
+def save_plan(plan: Plan, path: Path, *, spec_path: str = "-", overrides: Sequence[str] = ()) -> None:
+    """Write the plan of a spec file and what it was overridden with.
+
+    Raises SpecError where it has no valid option, or the file cannot be written.
+    """
     if plan.chosen is None:
         raise SpecError([f"{path}: not saved: no configuration is valid, so there is nothing to deploy."])
     document = {
@@ -75,6 +81,7 @@ def save_plan(plan: Plan, path: Path, *, spec_path: str = "-") -> None:
         "spec_path": spec_path,
         "spec_sha256": spec_sha256(plan.spec),
         "spec": dump_spec(plan.spec),
+        "overrides": list(overrides),
         "engine_version": plan.spec.engine.version,
         **plan_document(plan),
     }
@@ -120,12 +127,21 @@ def _saved(document: PlanDocument) -> SavedPlan:
         usd_per_hour=chosen["usd_per_hour"],
         prices_as_of=document["prices_as_of"],
         generator=document["generator"],
+        overrides=tuple(document.get("overrides", ())),
     )
 
 
 def saved_option(saved: SavedPlan, plan: Plan) -> Option | None:
     """The option of today's plan that the saved one chose, None where it is not valid any more."""
     return next((option for option in plan.options if _split(option) == saved.split), None)
+
+
+def saved_rejection(saved: SavedPlan, plan: Plan) -> Rejection | None:
+    """Why today's plan rejects what the saved one chose, None where it does not know it."""
+    splits = {
+        (one.gpu, one.count, one.tensor_parallel_size, one.pipeline_parallel_size): one for one in plan.rejections
+    }
+    return splits.get(saved.split)
 
 
 def stale_reasons(saved: SavedPlan, plan: Plan, file_sha256: str | None) -> list[str]:
@@ -150,7 +166,8 @@ def stale_reasons(saved: SavedPlan, plan: Plan, file_sha256: str | None) -> list
     option = saved_option(saved, plan)
     if option is None:
         gpu, count, tp, pp = saved.split
-        reasons.append(f"{count}×{gpu} with TP {tp}, PP {pp} is not valid any more.")
+        why = lost.reason if (lost := saved_rejection(saved, plan)) else "It is not among today's candidates."
+        reasons.append(f"{count}×{gpu} with TP {tp}, PP {pp} is not valid any more: {why}")
         return reasons
     now = float(option.cost.usd_per_hour)
     if abs(now - saved.usd_per_hour) >= 0.005:

@@ -101,7 +101,7 @@ def test_help_fits_80_columns() -> None:
 def test_the_readme_has_every_exit_code() -> None:
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     table = README.read_text().split("## Exit codes")[1].split("##")[0]
-    assert {int(code) for code in re.findall(r"^\| (\d) \|", table, re.MULTILINE)} == codes
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
 
 
 @pytest.mark.parametrize("page", [README, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)

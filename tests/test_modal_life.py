@@ -134,6 +134,7 @@ def test_without_a_terminal_and_yes_it_ends_with_2(spec: Path, world: World) -> 
     assert world.of_rpc("AppCreate") == []
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
     assert gpuplan("stop", spec).code == 2
+    assert gpuplan("deploy", spec, "--yes", "--no-wait", "--set", "engine.max_num_seqs=64").code == 0
     assert gpuplan("rollback", spec, "1").code == 2
 
 

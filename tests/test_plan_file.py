@@ -56,7 +56,7 @@ def with_option(plan: Plan, **changes: Any) -> Plan:
         (PLAN, "0" * 64, "specs/70b.yaml was edited since"),
         (replace(PLAN, checkpoint=replace(PLAN.checkpoint, revision=OTHER_COMMIT)), None, f"is now {OTHER_COMMIT}"),
         (with_option(PLAN, count=2, usd_per_hour="6.00"), None, "It costs $6.00/h now, planned was $5.44/h."),
-        (with_option(PLAN, gpu="H100", count=2), None, "2×A100-80GB with TP 2, PP 1 is not valid any more."),
+        (with_option(PLAN, gpu="H100", count=2), None, "2×A100-80GB with TP 2, PP 1 is not valid any more: It is not"),
         (
             replace(PLAN, prices_as_of=date(2026, 12, 1)),
             None,

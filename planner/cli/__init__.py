@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner import __version__
-from planner.errors import GpuplanError
+from planner.errors import EXIT_INTERRUPTED, GpuplanError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -58,6 +58,14 @@ class LazyGroup(click.Group):
         module = importlib.import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Ctrl-C ends with the shells' own number for it, not with that of a bug."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("Interrupted.", err=True)
+            sys.exit(EXIT_INTERRUPTED)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands from the table, so that completing loads none of them."""

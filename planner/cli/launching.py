@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from planner.cli.planning import Planned
     from planner.deployment.running import Progress
     from planner.plan import Option
+    from planner.plan_file import SavedPlan
     from planner.release import Release
     from planner.spec import Spec
     from planner.targets import Target
@@ -57,13 +58,20 @@ class Decided(Struct, frozen=True):
 
 
 def read_spec(source: str, overrides: Sequence[str] = (), target: str | None = None) -> Spec:
-    """The spec in a file, on standard input or in a saved plan, without planning it."""
+    """The spec in a file, on standard input, in a saved plan or of a bare org/name, without planning it.
+
+    Which GPUs it may take is not looked at: a GPU of one's own --catalog rows is no reason not to stop.
+    """
+    from planner.cli.planning import bare_spec
     from planner.plan_file import read_plan
     from planner.spec import load_spec, parse_spec
 
-    overrides = with_target(overrides, target)
+    overrides = (*with_target(overrides, target), "gpu.types=null")
     saved = read_plan(Path(source)) if source.endswith(".json") else None
-    return parse_spec(saved.spec_text, saved.spec_path, overrides) if saved else load_spec(source, overrides)
+    if saved:
+        return parse_spec(saved.spec_text, saved.spec_path, overrides)
+    text = bare_spec(source)
+    return parse_spec(text, source, overrides) if text else load_spec(source, overrides)
 
 
 def decide(
@@ -71,7 +79,7 @@ def decide(
 ) -> Decided:
     """Plan SPEC, or check a saved plan against today. Exits with 4 or 5 where nothing is valid."""
     from planner.cli.planning import plan_from, plan_text
-    from planner.plan_file import read_plan, saved_option, stale_reasons
+    from planner.plan_file import read_plan, saved_option, saved_rejection, stale_reasons
 
     overrides = with_target(overrides, target)
     saved = read_plan(Path(source)) if source.endswith(".json") else None
@@ -81,9 +89,10 @@ def decide(
     else:
         planned = plan_text(saved.spec_text, saved.spec_path, overrides=overrides, **asked)
         option, path = saved_option(saved, planned.plan), saved.spec_path
-        stale = stale_reasons(saved, planned.plan, _sha256_of(saved.spec_path))
+        stale = stale_reasons(saved, planned.plan, _sha256_of(saved, asked.get("catalog_file")))
     if option is None:
-        _nothing_valid(planned, stale)
+        lost = saved_rejection(saved, planned.plan) if saved else None
+        _nothing_valid(planned, stale, over_budget=lost is not None and lost.code == "budget")
     release = _release(planned, option, path, ttl)
     if saved is not None and saved.revision:
         release = replace(release, revision=saved.revision)
@@ -107,20 +116,21 @@ def expiry(ttl: timedelta) -> str:
     return end.replace(second=0, microsecond=0).isoformat()
 
 
-def _sha256_of(spec_path: str) -> str | None:
+def _sha256_of(saved: SavedPlan, catalog_file: Path | None) -> str | None:
+    """Of the spec's file as it is now, with what the saved plan overrode; None where there is no file."""
     from planner.errors import GpuplanError
     from planner.release import spec_sha256
     from planner.spec import load_spec
 
-    if spec_path == "-" or not Path(spec_path).is_file():
+    if saved.spec_path == "-" or not Path(saved.spec_path).is_file():
         return None
     try:
-        return spec_sha256(load_spec(spec_path))
+        return spec_sha256(load_spec(saved.spec_path, saved.overrides, catalog_file))
     except GpuplanError:
         return "unreadable"
 
 
-def _nothing_valid(planned: Planned, stale: Sequence[str]) -> NoReturn:
+def _nothing_valid(planned: Planned, stale: Sequence[str], *, over_budget: bool) -> NoReturn:
     from planner.cli.paint import paint
     from planner.explain.text import explain_plan
 
@@ -129,8 +139,9 @@ def _nothing_valid(planned: Planned, stale: Sequence[str]) -> NoReturn:
         click.echo(reason, err=True)
     if planned.plan.options:
         click.echo("Plan again: gpuplan plan SPEC --out PLAN.json", err=True)
-    over_budget = any(rejection.code == "budget" for rejection in planned.plan.rejections)
-    sys.exit(EXIT_OVER_BUDGET if over_budget and not planned.plan.options else EXIT_NO_VALID_CONFIGURATION)
+    elif any(rejection.code == "budget" for rejection in planned.plan.rejections):
+        over_budget = True  # every otherwise valid option
+    sys.exit(EXIT_OVER_BUDGET if over_budget else EXIT_NO_VALID_CONFIGURATION)
 
 
 def open_target(name: str) -> Target:
@@ -148,7 +159,11 @@ def confirm(question: str, *, yes: bool) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         click.echo(f"{question} There is no terminal to ask on: pass --yes.", err=True)
         sys.exit(EXIT_USAGE)
-    return click.confirm(question, err=True)
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-C or Ctrl-D is a no
+        click.echo(err=True)
+        return False
 
 
 class ProgressLine:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.options import ASSUME_KV, JSON, SPEC, TARGET, planning
+from planner.cli.options import ASSUME_KV, JSON, SPEC, TARGET, planning, with_target
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     if out:
         from planner.plan_file import save_plan
 
-        save_plan(planned.plan, out, spec_path=spec)
+        save_plan(planned.plan, out, spec_path=spec, overrides=with_target(asked["overrides"], asked["target"]))
     if html:
         from planner.report import write_plan_report
 

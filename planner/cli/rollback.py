@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -57,6 +58,8 @@ def rollback(
     recorded = provider.recorded(asked.name, asked.environment)
     wanted = version or version_before(running, recorded)
     past = recorded.get(wanted)
+    if problem := version_problem(running, wanted, past):
+        raise LaunchError(f"{asked.name}: {problem} Nothing was changed.")
     if past:
         paint(explain_difference(make_difference(running, past.release), running), err=True)
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
@@ -72,6 +75,17 @@ def rollback(
         click.echo(json.dumps({"schema_version": 1, "rolled_back_to": wanted, "running": running_document(after)}))
     else:
         click.echo(f"{asked.name}: version {after.version} is version {wanted} again.")
+
+
+def version_problem(running: Running, wanted: int, past: Recorded | None) -> str | None:
+    """Why that version cannot be the next one."""
+    now = running.version or 0
+    if wanted >= now:
+        return f"there is no version {wanted} to go back to, version {now} runs."
+    ends = past.release.expires_at if past else None
+    if ends and datetime.fromisoformat(ends) <= datetime.now(UTC):
+        return f"version {wanted} ended at {ends} (--ttl); deploy its spec again."
+    return None
 
 
 def version_before(running: Running, recorded: Mapping[int, Recorded]) -> int:
