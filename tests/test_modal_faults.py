@@ -173,3 +173,13 @@ def test_a_server_that_never_answers_a_look(spec: Path, world: World, monkeypatc
     done = gpuplan("status", spec)
     assert (done.code, "Traceback" in done.err) == (7, False)
     assert "no answer in" in done.err
+
+
+def test_a_hub_that_containers_cannot_reach_is_told(spec: Path, world: World) -> None:
+    world.volumes.clear()
+    world.container_env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert f"llama: weights of {LLAMA_70B.repo}: modal run: " in done.err
+    assert "Nothing is left running." in done.err
+    assert not [line for line in done.err.splitlines() if "Traceback" in line or "above exception" in line]

@@ -67,6 +67,8 @@ def test_the_whole_life(spec: Path, world: World) -> None:
     again = gpuplan("deploy", spec, "--yes")
     assert (again.code, len(world.of_rpc("AppPublish"))) == (0, 1)
     assert "No changes" in again.out
+    same = json.loads(gpuplan("deploy", spec, "--yes", "--json").out)
+    assert (same["launched"], same["running"]["version"]) == (False, 1)
 
     spec.write_text(SPEC_7B)
     difference = gpuplan("diff", spec, "--exit-code")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from planner.cli.launching import Decided
     from planner.deployment.difference import Difference
     from planner.deployment.launch import Outcome
-    from planner.deployment.running import Survey
+    from planner.deployment.running import Running, Survey
     from planner.release import Release
 
 
@@ -60,7 +60,7 @@ def deploy(
     survey, difference = _compare(decided, as_json=as_json)
     if survey.running and difference.effect == "none":
         if as_json:
-            _print_json(decided, difference, None)
+            _print_json(decided, difference, None, survey.running)
         return
     if not confirm(_question(decided), yes=yes):
         click.echo("Nothing was launched.", err=True)
@@ -170,7 +170,9 @@ def _print_outcome(outcome: Outcome) -> None:
     paint(explain_outcome(outcome))
 
 
-def _print_json(decided: Decided, difference: Difference, outcome: Outcome | None) -> None:
+def _print_json(
+    decided: Decided, difference: Difference, outcome: Outcome | None, running: Running | None = None
+) -> None:
     from planner.explain.deployment import difference_document, proof_documents, release_document, running_document
     from planner.explain.json import option_document
 
@@ -178,7 +180,7 @@ def _print_json(decided: Decided, difference: Difference, outcome: Outcome | Non
         "schema_version": 1,
         "launched": outcome is not None,
         "verified": bool(outcome and outcome.proofs),
-        "running": running_document(outcome.running) if outcome else None,
+        "running": running_document(outcome.running if outcome else running),
         "release": release_document(outcome.release if outcome else decided.release),
         "option": option_document(decided.option),
         "difference": difference_document(difference),

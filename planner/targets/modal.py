@@ -69,6 +69,17 @@ def glance(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> R
 
 def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
     """`modal run` of the CPU function; the commit that is now in the Volume."""
+    try:
+        commit = _run_download(release, folder, say, timeout_s)
+    except LaunchError as error:
+        raise LaunchError(f"{release.name}: weights of {release.repo}: {error}") from None
+    if commit is None:
+        raise LaunchError(f"{release.name}: weights: the download ended without naming the commit it fetched.")
+    say(Progress("weights", f"{release.repo}@{commit} is in place"))
+    return commit
+
+
+def _run_download(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
     commit = None
     arguments = [*_environment("run", release.environment), "app.py::weights.download"]
     with stopped_on_failure(weights_app_name(release.name), release.environment):
@@ -80,9 +91,6 @@ def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) ->
                 commit = found.group(1)
             elif is_worth_showing(line):
                 say(Progress("weights", line, transient=True))
-    if commit is None:
-        raise LaunchError(f"{release.name}: weights: the download ended without naming the commit it fetched.")
-    say(Progress("weights", f"{release.repo}@{commit} is in place"))
     return commit
 
 

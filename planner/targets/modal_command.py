@@ -45,7 +45,7 @@ def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float)
     with _ended(process):
         for line in _lines(process, time.monotonic() + timeout_s):
             if line is None:
-                raise LaunchError(f"modal {arguments[0]}: not done after {timeout_s:.0f} s. Give more with --timeout.")
+                raise LaunchError(f"modal {arguments[0]}: not done after {timeout_s:.0f} s.{_advice(arguments[0])}")
             said = [*said[-KEPT_LINES:], line]
             yield line
         if process.wait() != 0:
@@ -61,9 +61,18 @@ def modal_json(arguments: Sequence[str], timeout_s: float) -> Any:
         raise LaunchError(f"modal {' '.join(arguments[:2])}: printed no JSON: {text[:200]}") from None
 
 
+FRAMES = (
+    "Traceback (most recent call last)",
+    '  File "',
+    "    ",
+    "The above exception was",
+    "During handling of the above",
+)
+
+
 def is_worth_showing(line: str) -> bool:
-    """Not blank, and not of a traceback that the client logs of itself (its last line, the error, is shown)."""
-    return bool(line.strip()) and not line.startswith(("Traceback (most recent call last)", '  File "', "    "))
+    """Not blank, and not of a traceback that the client prints (its last line, the error, is shown)."""
+    return bool(line.strip()) and not line.startswith(FRAMES)
 
 
 def reason(lines: Sequence[str]) -> str:
@@ -74,6 +83,10 @@ def reason(lines: Sequence[str]) -> str:
     text = (marked or told or ["it failed and said nothing"])[-1]
     following = told[told.index(text) + 1 : told.index(text) + 3] if marked and len(text) < 20 else []
     return " ".join([text, *following]).strip()
+
+
+def _advice(command: str) -> str:
+    return " Give more with --timeout." if command in {"run", "deploy"} else ""
 
 
 def _lines(process: subprocess.Popen[str], deadline: float) -> Iterator[str | None]:

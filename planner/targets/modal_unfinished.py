@@ -35,6 +35,8 @@ def stopped_on_failure(name: str, environment: str | None) -> Iterator[None]:
 
 def stop_unfinished(name: str, environment: str | None) -> None:
     """Stop every unpublished app of this description. Raises LaunchError where the provider refuses."""
+    if problem := modal_sdk.connect_problem():
+        raise LaunchError(problem)
     arguments = ["app", "list", *(["--env", environment] if environment else [])]
     for row in modal_json(arguments, LIST_S):
         if row.get("description") == name and row.get("state") not in SETTLED:
