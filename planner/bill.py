@@ -78,6 +78,11 @@ def requests_per_hour_carried(option: Option, workload: Workload) -> float:
     return option.throughput.output_tokens_per_second / workload.output_tokens * SECONDS_PER_HOUR
 
 
+def containers_needed(requests_per_hour: float, carried: float) -> int:
+    """As many as it takes, whatever the spec allows."""
+    return max(1, ceil(requests_per_hour / carried))
+
+
 def service_s(option: Option, workload: Workload) -> float:
     """Mean seconds that one request keeps a container busy: first token, then one TPOT for each further token."""
     throughput = option.throughput
@@ -116,7 +121,7 @@ def make_bill(
     """
     scaling = spec.scaling
     carried = requests_per_hour_carried(option, workload)
-    wanted = max(1, ceil(requests_per_hour / carried))
+    wanted = containers_needed(requests_per_hour, carried)
     replicas = max(scaling.min_containers, min(wanted, scaling.max_containers))
     start_s = cold_start_s(weights_bytes)
     held_s = service_s(option, workload) + scaling.scaledown_window_s
@@ -147,14 +152,29 @@ def make_bill(
 
 
 def make_ways(
-    option: Option, rates: Rates, spec: Spec, workload: Workload, requests_per_hour: float, *, weights_bytes: int
+    option: Option,
+    rates: Rates,
+    spec: Spec,
+    workload: Workload,
+    requests_per_hour: float,
+    *,
+    weights_bytes: int,
+    free_storage_gib: Decimal = Decimal(0),
 ) -> Ways:
     """The bill scaled to zero, the bill with every replica kept warm, and where the two come close."""
 
     def bill(min_containers: int) -> Bill:
         scaling = replace(spec.scaling, min_containers=min_containers)
         asked = replace(spec, scaling=scaling)
-        return make_bill(option, rates, asked, workload, requests_per_hour, weights_bytes=weights_bytes)
+        return make_bill(
+            option,
+            rates,
+            asked,
+            workload,
+            requests_per_hour,
+            weights_bytes=weights_bytes,
+            free_storage_gib=free_storage_gib,
+        )
 
     scaled = bill(0)
     held_s = service_s(option, workload) + spec.scaling.scaledown_window_s
@@ -181,12 +201,22 @@ def cheapest_month(
     requests_per_hour: float,
     *,
     weights_bytes: int,
+    free_storage_gib: Decimal = Decimal(0),
 ) -> tuple[Option, Bill] | None:
     """The option with the lowest bill that carries the load: many small containers against fewer larger ones."""
-    bills = [
-        (option, make_bill(option, rates, spec, workload, requests_per_hour, weights_bytes=weights_bytes))
-        for option in options
-    ]
+
+    def bill(option: Option) -> Bill:
+        return make_bill(
+            option,
+            rates,
+            spec,
+            workload,
+            requests_per_hour,
+            weights_bytes=weights_bytes,
+            free_storage_gib=free_storage_gib,
+        )
+
+    bills = [(option, bill(option)) for option in options]
     carrying = [pair for pair in bills if pair[1].unserved_requests_per_hour <= 0]
     return min(carrying, key=lambda pair: (pair[1].usd, pair[0].candidate.count), default=None)
 

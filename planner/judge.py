@@ -86,7 +86,14 @@ def _option(
     throughput = predict(
         question.facts, candidate, engine, kv_cache, question.workload, measurements=question.measurements
     )
-    cost = make_cost(candidate, question.rates, spec.resources, throughput.output_tokens_per_second, spec.region)
+    cost = make_cost(
+        candidate,
+        question.rates,
+        spec.resources,
+        throughput.output_tokens_per_second,
+        spec.region,
+        question.workload,
+    )
     if question.assume_kv_bytes is None:
         refusal = check_slo(spec.slo, throughput) or check_budget(spec.budget, cost)
         if refusal:

@@ -26,8 +26,9 @@ class SweetSpot(Struct, frozen=True):
 
 
 def find_sweet_spot(options: Sequence[Option]) -> SweetSpot | None:
-    """``options``: best first by the objective. None where the first has the cheapest token, give or take 2 %."""
-    if not options:
+    """``options``: best first by the objective. None where the first has the cheapest token, give or take 2 %, or
+    nothing is paid for."""
+    if not options or not options[0].cost.usd_per_hour:
         return None
     chosen = options[0]
     best = min(options, key=_per_token)

@@ -29,7 +29,7 @@ def plan_warnings(
         *checkpoint.warnings,
         *_header_warnings(checkpoint, facts),
         *facts.notes,
-        *price_warnings(catalog, today),
+        *price_warnings(catalog, today, spec.region),
     ]
     return tuple(dict.fromkeys(found))
 

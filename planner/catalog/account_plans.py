@@ -16,6 +16,7 @@ class AccountPlan(Struct, frozen=True):
     name: str
     usd_per_month: Decimal
     credit_usd_per_month: Decimal
+    free_volume_gib: Decimal  # stored without charge
     max_gpus: int
     max_containers: int
     as_of: date
@@ -29,6 +30,7 @@ def load_account_plans(target: str = "modal") -> tuple[AccountPlan, ...]:
             name=row["name"],
             usd_per_month=Decimal(row["usd_per_month"]),
             credit_usd_per_month=Decimal(row["credit_usd_per_month"]),
+            free_volume_gib=Decimal(row["free_volume_gib"]),
             max_gpus=row["max_gpus"],
             max_containers=row["max_containers"],
             as_of=date.fromisoformat(row["as_of"]),

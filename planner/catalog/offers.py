@@ -50,13 +50,16 @@ def make_offers(rows: Iterable[Mapping[str, Any]]) -> dict[str, Offer]:
     }
 
 
-def price_warnings(catalog: Catalog, today: date) -> Iterator[str]:
-    """One sentence for each date on which prices of GPUs, CPU or memory were last seen, if that is long ago."""
+def price_warnings(catalog: Catalog, today: date, region: str | None = None) -> Iterator[str]:
+    """One sentence for each date on which prices of GPUs, CPU, memory or the region were last seen, if long ago."""
     prices = [(offer.gpu, offer.as_of, offer.usd_per_second) for offer in catalog.offers.values()]
     prices += [
         (thing, catalog.rates.rows[name].as_of, catalog.rates.rows[name].value)
         for thing, name in (("CPU", CPU), ("memory", MEMORY))
     ]
+    if region is not None:
+        rate = catalog.rates.region_rate(region)
+        prices.append((f"the factor of region {region}", rate.as_of, rate.value))
     stale = [row for row in prices if row[2] and (today - row[1]).days > STALE_AFTER_DAYS]
     for as_of in sorted({row[1] for row in stale}):
         things = [row[0] for row in stale if row[1] == as_of]

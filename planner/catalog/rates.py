@@ -53,9 +53,11 @@ class Rates(Struct, frozen=True):
 
     def region_multiplier(self, region: str | None) -> Decimal:
         """What GPU, CPU and memory prices are multiplied by once a region is chosen; 1 without one."""
-        if region is None:
-            return Decimal(1)
-        return self.rows[NARROW_REGION if "-" in region else BROAD_REGION].value
+        return Decimal(1) if region is None else self.region_rate(region).value
+
+    def region_rate(self, region: str) -> Rate:
+        """The row that multiplies prices in ``region``."""
+        return self.rows[NARROW_REGION if "-" in region else BROAD_REGION]
 
 
 def make_rates(rows: Iterable[Mapping[str, Any]]) -> Rates:

@@ -54,12 +54,13 @@ def compare(
         sys.exit(_print_changes(specs, base, **asked))
 
     from planner.cli.paint import paint
-    from planner.cli.planning import plan_from
+    from planner.cli.planning import check_all, plan_from
     from planner.comparison import compare as compare_plans
     from planner.explain.compare import comparison_csv, comparison_document, explain_comparison
     from planner.explain.plot import plot_comparison
     from planner.explain.text import warning_lines
 
+    check_all(specs, **asked)
     plans = [plan_from(spec, **asked).plan for spec in specs]
     rows = compare_plans(plans, sort)
     if html:

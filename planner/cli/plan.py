@@ -37,7 +37,7 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     """
     gc.disable()  # the process ends with the plan: looking for cycles meanwhile costs a tenth of its time
     from planner.cli.paint import paint
-    from planner.cli.planning import plan_from
+    from planner.cli.planning import month_of, plan_from
     from planner.hints import find_hints
 
     planned = plan_from(spec, **asked)
@@ -54,13 +54,13 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     if as_json:
         from planner.explain.json import plan_document
 
-        click.echo(json.dumps(plan_document(planned.plan, hints), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(plan_document(planned.plan, hints, month_of(planned)), indent=2, ensure_ascii=False))
     else:
         from planner.explain.text import explain_plan, warning_lines
 
         if planned.text:
             click.echo(f"Planned as this spec (save it with `gpuplan init`):\n{planned.text}", err=True)
-        paint(explain_plan(planned.plan, hints))
+        paint(explain_plan(planned.plan, hints, month_of(planned)))
         paint(warning_lines(planned.plan), err=True)
     sys.exit(exit_code(planned.plan))
 

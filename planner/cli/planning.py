@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from planner.catalog import load_catalog
 from planner.cli.options import with_target
+from planner.errors import SpecError
 from planner.make_plan import make_plan
 from planner.measurements import load_measurements
 from planner.model.find import find_checkpoint
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from planner.catalog import Catalog
     from planner.measurements import Measurement
+    from planner.month import Month
     from planner.plan import Plan
     from planner.spec import Spec
 
@@ -52,6 +54,22 @@ def plan_from(source: str, *, overrides: Sequence[str] = (), target: str | None 
         return plan_text(text, source, overrides=overrides, target=target, **asked)
     overrides = with_target(overrides, target)
     return _plan(load_spec(source, overrides, asked.get("catalog_file")), source, **asked)
+
+
+def check_all(
+    sources: Sequence[str], *, overrides: Sequence[str] = (), target: str | None = None, **asked: Any
+) -> None:
+    """Raises one SpecError with the problems of every file, before any is planned."""
+    problems: list[str] = []
+    for source in sources if len(sources) > 1 else ():
+        if source == "-" or bare_spec(source):
+            continue  # read once, or written by the program itself
+        try:
+            load_spec(source, with_target(overrides, target), asked.get("catalog_file"))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
 
 
 def plan_text(
@@ -100,3 +118,14 @@ def bare_spec(source: str) -> str | None:
 def base_dir(source: str) -> Path:
     """What model.path is relative to: the folder of the spec."""
     return Path.cwd() if source == "-" or bare_spec(source) else Path(source).parent
+
+
+def month_of(planned: Planned) -> Month | None:
+    """The month of the spec's requests per hour; read only where the spec names them."""
+    if planned.plan.workload.requests_per_hour is None:
+        return None
+    from planner.catalog.account_plans import load_account_plans
+    from planner.month import make_month
+
+    accounts = load_account_plans(planned.spec.target)
+    return make_month(planned.plan, planned.catalog.rates, accounts[0] if accounts else None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NAME_COLUMNS = 15
+WIDTH = 80
 HEADER = ("GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
 WIDE = {HEADER.index("range"), HEADER.index("conc.")}  # give way to the spec's name in a terminal of 80 columns
 LEGEND = (
@@ -32,7 +33,12 @@ def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejec
     """One row per valid configuration; a heading per spec where there are several."""
     several = len(plans) > 1
     header = ("spec", *_narrowed(HEADER)) if several else ("", *HEADER)
-    lines = [Line(text) for text in grid(header, [_cells(row, several) for row in rows], frozenset({0, 1}), "")]
+    cells = [_cells(row, several) for row in rows]
+    texts = grid(header, cells, frozenset({0, 1}), "")
+    if several and (over := max(map(len, texts)) - WIDTH) > 0:
+        names = max(len(row[0]) for row in cells) - over
+        texts = grid(header, [(row[0][:names], *row[1:]) for row in cells], frozenset({0, 1}), "")
+    lines = [Line(text) for text in texts]
     lines[:1] = [Line(lines[0].text, "title")]
     lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
     for plan in plans:

@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
+from planner.explain.money import cost_lines_document, month_document, sweet_spot_document
+from planner.sweet_spot import find_sweet_spot
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from planner.hints import Hint
+    from planner.month import Month
     from planner.plan import Option, Plan, Rejection
 
 SCHEMA_VERSION = 1
 
 
-def plan_document(plan: Plan, hints: Sequence[Hint] = ()) -> dict[str, Any]:
+def plan_document(plan: Plan, hints: Sequence[Hint] = (), month: Month | None = None) -> dict[str, Any]:
     """The whole plan as plain values, options best first."""
     checkpoint = plan.checkpoint
     options = [option_document(option) for option in plan.options]
@@ -34,6 +39,8 @@ def plan_document(plan: Plan, hints: Sequence[Hint] = ()) -> dict[str, Any]:
         "rejected": [rejection_document(rejection) for rejection in plan.rejections],
         "workload": to_builtins(plan.workload),
         "objective": plan.spec.objective,
+        "sweet_spot": sweet_spot_document(find_sweet_spot(plan.options)),
+        "month": month_document(month),
         "hints": [to_builtins(hint) for hint in hints],
         "warnings": list(plan.warnings),
         "prices_as_of": plan.prices_as_of.isoformat() if plan.prices_as_of else None,
@@ -52,16 +59,9 @@ def option_document(option: Option) -> dict[str, Any]:
         "usd_per_hour": float(cost.usd_per_hour),
         "gpu_usd_per_hour": float(cost.gpu_usd_per_hour),
         "usd_per_million_output_tokens": float(cost.usd_per_million_output_tokens),
-        "cost_lines": [
-            {
-                "name": line.name,
-                "quantity": float(line.quantity),
-                "unit": line.unit,
-                "unit_price_usd": float(line.unit_price_usd),
-                "usd": float(line.usd),
-            }
-            for line in cost.lines
-        ],
+        "usd_per_million_input_tokens": optional_float(cost.usd_per_million_input_tokens),
+        "usd_per_request": optional_float(cost.usd_per_request),
+        "cost_lines": cost_lines_document(cost.lines),
         "stages": [to_builtins(stage) for stage in option.stages],
         "memory": to_builtins(memory),
         "kv_cache": to_builtins(cache),
@@ -91,3 +91,8 @@ def _engine_document(option: Option) -> dict[str, Any]:
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
     }
+
+
+def optional_float(amount: Decimal | None) -> float | None:
+    """Null stays null."""
+    return None if amount is None else float(amount)

@@ -11,11 +11,14 @@ from planner.explain.figures import HOURS_PER_DAY, count, gib, gpus, millisecond
 from planner.explain.grid import grid
 from planner.explain.lines import Line
 from planner.explain.misses import Miss, group_misses
+from planner.explain.money import month_lines, sweet_spot_lines
+from planner.sweet_spot import find_sweet_spot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from planner.hints import Hint
+    from planner.month import Month
     from planner.plan import Option, Plan
 
 WIDTH = 80
@@ -23,11 +26,12 @@ RUNNERS_UP = 6
 BAR_CELLS = 24
 
 
-def explain_plan(plan: Plan, hints: Sequence[Hint] = ()) -> list[Line]:
+def explain_plan(plan: Plan, hints: Sequence[Hint] = (), month: Month | None = None) -> list[Line]:
     """The plan as lines of at most 80 columns."""
     lines = [*_headline(plan), Line("")]
     if plan.chosen:
-        lines += [*_choice(plan, plan.chosen), Line(""), *_memory(plan, plan.chosen), Line(""), *_runners_up(plan)]
+        lines += [*_choice(plan, plan.chosen), *sweet_spot_lines(find_sweet_spot(plan.options)), Line("")]
+        lines += [*_memory(plan, plan.chosen), Line(""), *month_lines(plan, month), *_runners_up(plan)]
     else:
         lines += [Line(_no_option(plan), "warn")]
     lines += [*_rejections(plan), *_hints(hints), *_prices(plan)]
@@ -65,6 +69,12 @@ def _choice(plan: Plan, option: Option) -> Iterator[Line]:
         f" {usd(cost.usd_per_million_output_tokens)}/M output tokens",
         "dim",
     )
+    if cost.usd_per_million_input_tokens is not None and cost.usd_per_request is not None:
+        yield Line(
+            f"  the same money as {usd(cost.usd_per_million_input_tokens)}/M input tokens, or"
+            f" {usd(1000 * cost.usd_per_request)} per 1,000 requests",
+            "dim",
+        )
 
 
 def _speed_sentence(option: Option) -> str:
