@@ -162,3 +162,37 @@ def test_a_rollback_to_nowhere_is_refused(spec: Path) -> None:
     assert done.code == 7
     assert "there is no version 7 to go back to" in done.err
     assert gpuplan("rollback", spec, "--yes").code == 7
+
+
+def test_an_interrupt_while_versions_change_brings_the_old_one_back(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old process has ended, the new one has started and is not recorded yet."""
+    from planner.targets import local, local_process
+
+    started: list[int] = []
+    whole = local._started_at
+
+    def interrupted(name: str, pid: int) -> float:
+        started.append(pid)
+        if len(started) == 1:
+            raise KeyboardInterrupt
+        return whole(name, pid)
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    monkeypatch.setattr(local, "_started_at", interrupted)
+    done = gpuplan("deploy", spec, "--yes", "--set", "engine.max_num_seqs=2")
+    assert done.code == 7
+    assert "interrupted. Rolled back: version 3 is version 1 again." in done.err
+    assert running(spec)["state"] == "running"
+    assert not local_process.alive_in_group(started[0])
+
+
+def test_a_download_that_hangs_is_ended_when_the_time_is_over(tmp_path: Path) -> None:
+    from planner.targets import local_process
+
+    (tmp_path / "app.py").write_text("import time\nprint('began', flush=True)\ntime.sleep(60)\n")
+    lines = local_process.run(tmp_path, [], timeout_s=1)
+    assert next(lines) == "began"
+    with pytest.raises(TimeoutError):
+        next(lines)

@@ -44,3 +44,9 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(problems) == 3
     assert problems[0] == "from the provider"
     assert "is over $1" in problems[2]
+
+
+def test_on_ones_own_machine_the_token_is_its_own() -> None:
+    survey = found(SPEC_7B.replace("huggingface: huggingface-secret, ", "") + "target: local\n", gated=True)
+    assert survey.problems == ()
+    assert [text for text in survey.warnings if "this machine's own token (HF_TOKEN" in text]

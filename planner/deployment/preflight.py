@@ -23,7 +23,7 @@ def preflight(plan: Plan, release: Release, survey: Survey) -> Survey:
 
 def _problems(plan: Plan, release: Release) -> list[str]:
     problems = []
-    if plan.checkpoint.gated and release.secret_huggingface is None and release.local_path is None:
+    if plan.checkpoint.gated and release.secret_huggingface is None and release.target != "local":
         problems.append(
             f"model.repo: {release.repo} is gated, and the spec names no secret with HF_TOKEN. "
             f"Accept the licence at https://huggingface.co/{release.repo}, then set secrets.huggingface."
@@ -36,7 +36,11 @@ def _problems(plan: Plan, release: Release) -> list[str]:
 
 def _warnings(plan: Plan, release: Release, survey: Survey) -> list[str]:
     warnings = []
-    if plan.checkpoint.gated and plan.checkpoint.source != "hub":
+    if plan.checkpoint.gated and release.target == "local" and release.local_path is None:
+        warnings.append(
+            f"{release.repo} is gated: it is fetched with this machine's own token (HF_TOKEN, or `hf auth login`)."
+        )
+    elif plan.checkpoint.gated and plan.checkpoint.source != "hub" and release.local_path is None:
         warnings.append(
             f"{release.repo} is gated: whether its licence is accepted was not checked (the hub was not asked)."
         )

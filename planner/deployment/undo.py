@@ -61,7 +61,7 @@ def _end(target: Target, launched: Running | None) -> str:
 def _put_back(target: Target, now: Running | None, before: Running, say: Say) -> str:
     if now is None:
         return f"Version {before.version} does not run any more."
-    if now.version == before.version:
+    if (now.version, now.state) == (before.version, before.state):
         return f"Version {before.version} serves as before."
     after = bring_back(target, now, before.version or 0, say)
     if after.gpus != before.gpus:

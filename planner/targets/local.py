@@ -190,16 +190,25 @@ def _start(name: str, version: int, release: Release) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     pid = local_process.start(local_store.version_folder(name, version), ["serve", "--port", str(port)], log, environ)
-    started_at = None
-    while started_at is None:
-        started_at = local_process.start_time(pid)
-        time.sleep(0 if started_at else 0.01)
-        if started_at is None and not local_process.alive_in_group(pid):
+    try:
+        started_at = _started_at(name, pid)
+        gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
+        counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
+        current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
+        local_store.write_current(name, current)
+    except BaseException:  # an interrupt too: nobody would know of it
+        local_process.end_group(pid)
+        raise
+
+
+def _started_at(name: str, pid: int) -> float:
+    """When the process began, as soon as the kernel has it."""
+    while True:
+        if (started_at := local_process.start_time(pid)) is not None:
+            return started_at
+        if not local_process.alive_in_group(pid):
             raise LaunchError(f"{name}: its process ended at once.")
-    gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
-    counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
-    current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
-    local_store.write_current(name, current)
+        time.sleep(0.01)
 
 
 def _weights_present(release: Release) -> bool:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,15 +49,19 @@ def run(folder: Path, arguments: list[str], timeout_s: float) -> Iterator[str]:
         start_new_session=True,
     )
     deadline, last = time.monotonic() + timeout_s, ""
+    watch = threading.Timer(timeout_s, end_group, [process.pid])  # a process that hangs says no line either
+    watch.start()
     try:
         for line in process.stdout or ():
             last = line.strip() or last
             yield line.rstrip("\n")
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        if process.wait() != 0:
+        code = process.wait()
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        if code != 0:
             raise RuntimeError(last)
     finally:
+        watch.cancel()
         end_group(process.pid)
         process.wait()
 

@@ -7,6 +7,7 @@ is deployed runs here with an engine that has no model.
 from __future__ import annotations
 
 import argparse
+import signal
 import threading
 
 from tests.modal_server.faults import parse_fault
@@ -32,6 +33,8 @@ def main() -> None:
         for key, value in {**server.client_env(), "VLLM_API_KEY": API_KEY}.items():
             print(f"export {key}={value}")
         print("# Ctrl-C ends the server and everything that runs on it", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a script otherwise
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
