@@ -96,11 +96,7 @@ def memory_part(rows: Sequence[Row]) -> str:
             [_memory_cells(row) for row in rows],
         ),
     ]
-    words = (
-        "KV tokens of gpt-oss differ because between two documented versions the older one's rules apply: 0.25.0\n"
-        "holds a sliding window's blocks for one batch in flight, 0.26.0 and 0.33.0 for two."
-    )
-    return "\n".join([*lines, "", words, ""])
+    return "\n".join([*lines, ""])
 
 
 def _memory_cells(row: Row) -> tuple[str, ...]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from planner.memory.allocator import MIB, block_bytes, rounded
-from planner.memory.weights import stage_block_bytes, stage_loading_bytes
+from planner.measurements import shipped_measurements
+from planner.memory.allocator import MIB, block_bytes, oversize_bytes, rounded
+from planner.memory.blocks import stage_block_bytes
+from planner.memory.weights import stage_loading_bytes
+from planner.model.architectures import make_facts
 from planner.model.parameters import count_parameters
-from tests.made_facts import engine_of, facts_of, gpu_of
+from tests.made_facts import catalog, engine_of, facts_of, gpu_of
+
+if TYPE_CHECKING:
+    from planner.measurements import Measurement
 
 TABLE = [  # repo, gpu, tp, pp, parameters, bytes of each stage
     ("01-ai/Yi-34B", "A100-40GB", 4, 1, 34_388_917_248, (17_196_931_072,)),
@@ -106,14 +115,33 @@ def test_blocks_are_rounded_up_to_512(nbytes: int) -> None:
         (1, 512),
         (9 * MIB + 1, 9 * MIB + 512),  # cut from a segment of 20 MiB
         (10 * MIB, 10 * MIB),
-        (43 * MIB, 44 * MIB),  # a segment of 44 MiB, whose last MiB is not split off
-        (43 * MIB - 512, 43 * MIB - 512),  # more than 1 MiB is
+        (11 * MIB, 12 * MIB),  # a segment of 12 MiB, whose last MiB is not split off
+        (11 * MIB - 512, 11 * MIB - 512),  # more than 1 MiB is
+        (20 * MIB + 1, 22 * MIB),  # nothing is split off from 20 MiB on while vLLM loads
         (44 * MIB, 44 * MIB),
-        (44 * MIB - 1, 44 * MIB),
     ],
 )
 def test_a_block_is_as_large_as_the_allocator_makes_it(nbytes: int, block: int) -> None:
     assert block_bytes(nbytes) == block
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "block"),
+    [(501 * MIB, 502 * MIB), (2004 * MIB, 2004 * MIB), (149 * MIB - 700_416, 149 * MIB - 700_416)],
+)
+def test_large_blocks_are_split_where_nothing_forbids_it(nbytes: int, block: int) -> None:
+    assert block_bytes(nbytes, whole_from=None) == block
+
+
+def test_blocks_left_behind_are_taken_where_they_are_not_much_too_large() -> None:
+    llama_3_1_8b = [32 * MIB, 32 * MIB, 64 * MIB]  # of a rope cache for 131,072 positions
+    assert oversize_bytes(llama_3_1_8b, [224 * MIB, 112 * MIB, 48 * MIB, 32 * MIB]) == 16 * MIB
+    assert (
+        oversize_bytes(llama_3_1_8b, [112 * MIB, 56 * MIB, 24 * MIB, 16 * MIB, 112 * MIB, 56 * MIB, 24 * MIB])
+        == 24 * MIB
+    )
+    assert oversize_bytes([8 * MIB, 8 * MIB, 16 * MIB], [24 * MIB, 8 * MIB]) == 0
+    assert oversize_bytes([], [24 * MIB]) == 0
 
 
 STARTS = [  # repo, tp, what vLLM 0.26.0 logged on H100 and H200 with dummy weights (measurements.json)
@@ -125,6 +153,7 @@ STARTS = [  # repo, tp, what vLLM 0.26.0 logged on H100 and H200 with dummy weig
     ("meta-llama/Llama-3.1-70B-Instruct", 1, 141_141_131_264),
     ("meta-llama/Llama-3.2-1B-Instruct", 1, 2_489_487_360),
     ("meta-llama/Llama-2-70b-chat-hf", 2, 68_979_179_520),
+    ("deepseek-ai/DeepSeek-V2-Lite-Chat", 1, 31_481_967_616),
 ]
 
 
@@ -132,6 +161,24 @@ STARTS = [  # repo, tp, what vLLM 0.26.0 logged on H100 and H200 with dummy weig
 def test_a_real_start_took_the_blocks_of_its_storages(repo: str, tp: int, logged: int) -> None:
     engine = engine_of(repo, "H100", tp=tp, version="0.26.0")
     assert stage_block_bytes(facts_of(repo), gpu_of("H100"), engine, tp, 1) == (logged,)
+
+
+REPACKED = {"Qwen/Qwen2.5-7B-Instruct-AWQ": 0.002, "openai/gpt-oss-120b": 0.003}  # relative; others some scalars
+SOME_SCALARS_BYTES = 40 * 512
+
+
+@pytest.mark.parametrize("row", [row for row in shipped_measurements() if row.model_loading_bytes])
+def test_every_shipped_start_took_the_blocks_of_its_storages(row: Measurement) -> None:
+    checkpoint = catalog().find_model(row.model)
+    assert checkpoint is not None
+    facts = make_facts(replace(checkpoint, config={**checkpoint.config, **row.overrides}))
+    engine = engine_of(row.model, row.gpu, tp=row.tensor_parallel_size, version=row.engine_version)
+    engine = replace(
+        engine, quantization=row.flags.get("quantization"), max_num_batched_tokens=row.max_num_batched_tokens
+    )
+    loading = stage_block_bytes(facts, gpu_of(row.gpu), engine, row.tensor_parallel_size, 1)[0]
+    allowed = REPACKED.get(row.model, 0) * (row.model_loading_bytes or 0) or SOME_SCALARS_BYTES
+    assert abs(loading - (row.model_loading_bytes or 0)) <= allowed
 
 
 def test_ranks_hold_the_checkpoint_and_what_is_copied() -> None:

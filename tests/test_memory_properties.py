@@ -14,6 +14,7 @@ from planner.candidates import Candidate
 from planner.checks import CHECKS
 from planner.make_plan import make_plan
 from planner.memory.account import make_memory
+from planner.memory.blocks import stage_block_bytes
 from planner.memory.kv_cache import needed_bytes, plan_kv_cache, stage_layouts
 from planner.memory.weights import (
     Rank,
@@ -21,7 +22,6 @@ from planner.memory.weights import (
     module_storages,
     padded_vocab,
     parameter_elements,
-    stage_block_bytes,
 )
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
 from planner.model.quantization import engine_quantization

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from planner.memory.activations import peak_activation_bytes
+from planner.memory.blocks import stage_block_bytes
 from planner.memory.offload import offloaded_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
-from planner.memory.weights import stage_block_bytes, stage_loading_bytes
+from planner.memory.weights import stage_loading_bytes
 
 if TYPE_CHECKING:
     from planner.catalog import Gpu

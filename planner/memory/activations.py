@@ -118,7 +118,7 @@ def _embedding_benchmark(facts: ModelFacts, tokens: int, itemsize: int, tp: int)
     """Inductor times the first piece on copies of its inputs: the embedding table once more, and two outputs."""
     tables = [module for module in facts.embedding if isinstance(module, Embedding)]
     rows = max((-(-module.vocab_size // module.pad_to) * module.pad_to // tp for module in tables), default=0)
-    return block_bytes(rows * facts.hidden_size * itemsize) + 2 * tokens * facts.hidden_size * itemsize
+    return block_bytes(rows * facts.hidden_size * itemsize, whole_from=None) + 2 * tokens * facts.hidden_size * itemsize
 
 
 def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int:
@@ -137,7 +137,7 @@ def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int
     in_fp32 = rows * facts.vocab_size * FP32_BYTES
     programs = min(gpu.sms or rows, rows) * facts.vocab_size * FP32_BYTES
     copied = rows * facts.hidden_size * itemsize
-    return base + copied + max(gathered, logits + 3 * block_bytes(in_fp32) + programs)
+    return base + copied + max(gathered, logits + 3 * block_bytes(in_fp32, whole_from=None) + programs)
 
 
 def _encoder_output(facts: ModelFacts, engine: EngineConfig, stage: int) -> int:

@@ -38,12 +38,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
     """Storages of each pipeline stage, rank 0, each rounded up to 512 bytes: what vLLM's classes alone decide."""
-    return _stage_loading_bytes(Rank(facts, gpu, engine, tp), pp)
-
-
-def stage_block_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
-    """The same storages as the blocks that torch's allocator hands out: what a start on the GPU logs."""
-    return _stage_loading_bytes(Rank(facts, gpu, engine, tp, in_blocks=True), pp)
+    return rank_loading_bytes(Rank(facts, gpu, engine, tp), pp)
 
 
 class Rank:
@@ -96,7 +91,8 @@ def _is_plain(facts: ModelFacts) -> bool:
 
 
 @lru_cache(maxsize=2048)
-def _stage_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
+def rank_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
+    """Of each stage: storages, or with ``in_blocks`` the block of each."""
     facts = rank.facts
     before = _bytes_before(rank)
     indices = rank.sized(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
@@ -111,7 +107,7 @@ def _outside_bytes(rank: Rank, pp: int, stage: int) -> int:
     """What a stage holds beside its layers, and what its layers share."""
     parts = _stage_parts(rank.facts, pp, stage)
     tower = not stage and not rank.engine.language_model_only
-    shared = sum(_parameter_bytes(rank, module) for module in _stage_shared(rank.facts, pp, stage, tower))
+    shared = sum(_parameter_bytes(rank, module) for module in stage_shared(rank.facts, pp, stage, tower))
     plain = sum(_part_bytes(rank, part) for part in parts)
     return shared + plain + (_part_bytes(_tower_rank(rank), "tower") if tower else 0)
 
@@ -131,7 +127,7 @@ def _stage_parts(facts: ModelFacts, pp: int, stage: int) -> tuple[Part, ...]:
 
 
 @lru_cache(maxsize=512)
-def _stage_shared(facts: ModelFacts, pp: int, stage: int, tower: bool) -> tuple[Parameter, ...]:
+def stage_shared(facts: ModelFacts, pp: int, stage: int, tower: bool) -> tuple[Parameter, ...]:
     """What exists once on a stage, however many of its modules name it."""
     shared: dict[str, Parameter] = {}
     for run in stage_runs(facts, pp)[stage]:
