@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from planner.explain.measure import explain_measured, explain_refused, measured_
 from planner.measure.choose import choose, fits
 from planner.measure.compare import compare_rows
 from planner.measure.engine import engine_python, read_outcome, run_jobs, script_python
+from planner.measure.host import runner
 from planner.measure.job import SPREAD_EXPERTS, Job, Load, engine_split, job_values, make_job, workload_load
 from planner.measure.on_modal import render_measure
 from planner.measure.rows import Outcome, make_rows, refusal
@@ -262,3 +264,43 @@ def test_modals_function_is_valid_python_with_the_runner_in_it() -> None:
     compile(source, "app.py", "exec")
     assert "class RecordingWorker" in source
     assert 'GPU = "H200:1"' in source
+
+
+class Steps:
+    """An engine that makes one token of every request in each step."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.left: dict[str, list[int]] = {}
+
+    def add_request(self, name: str, prompt: object, tokens: int) -> None:
+        del prompt
+        self.asked.append(tokens)
+        self.left[name] = [0, tokens]
+
+    def has_unfinished_requests(self) -> bool:
+        return bool(self.left)
+
+    def step(self) -> list[SimpleNamespace]:
+        outputs = []
+        for name, row in list(self.left.items()):
+            row[0] += 1
+            ids = SimpleNamespace(token_ids=[0] * row[0])
+            outputs.append(SimpleNamespace(request_id=name, outputs=[ids], finished=row[0] == row[1]))
+            if row[0] == row[1]:
+                del self.left[name]
+        return outputs
+
+
+def test_a_closed_loop_is_timed_where_it_is_steady() -> None:
+    engine, whole = Steps(), 8
+    made = runner.step_through(engine, [{}] * 12, lambda share: round(whole * share), 4)
+    assert engine.asked == [2, 4, 6, 8, *[8] * 8]  # answers of every length, so that they do not end together
+    assert made["output_tokens"] == 60  # 15 steps of four: after the first tokens, until the last request is added
+    assert made["ttft_s"] is not None
+
+
+def test_a_burst_is_timed_from_its_first_request_to_its_last_token() -> None:
+    engine = Steps()
+    assert runner.step_through(engine, [{}] * 5, lambda share: round(8 * share), 5)["output_tokens"] == 40
+    assert engine.asked == [8] * 5

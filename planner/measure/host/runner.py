@@ -188,49 +188,88 @@ def drive(engine: Any, load: dict[str, Any]) -> dict[str, Any]:
     """Seconds and tokens of one load: a burst, or a closed loop of ``in_flight`` requests."""
     from vllm import SamplingParams
 
-    params = SamplingParams(temperature=0, max_tokens=load["output_tokens"], ignore_eos=not load.get("prompts"))
     prompts: list[Any] = load.get("prompts") or made_up(load["requests"], load["input_tokens"], vocabulary(engine))
+
+    def params(share: float = 1.0) -> Any:
+        tokens = max(2, round(load["output_tokens"] * share))
+        return SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=not load.get("prompts"))
+
     if hasattr(engine, "generate"):
         started = time.perf_counter()
-        outputs = engine.generate(prompts, params, use_tqdm=False)
+        outputs = engine.generate(prompts, params(), use_tqdm=False)
         seconds = time.perf_counter() - started
         return {
             "seconds": seconds,
             "input_tokens": sum(len(output.prompt_token_ids) for output in outputs),
             "output_tokens": sum(len(output.outputs[0].token_ids) for output in outputs),
         }
-    return step_through(engine, prompts, params, load.get("in_flight") or len(prompts))
+    in_flight = load.get("in_flight") or len(prompts)
+    return step_through(engine, prompts, params, in_flight)
 
 
 def step_through(engine: Any, prompts: list[Any], params: Any, in_flight: int) -> dict[str, Any]:
-    """Add a request whenever one ends; times of first and last tokens as they come out of the engine."""
-    waiting = list(enumerate(prompts))
-    added: dict[str, float] = {}
-    first: dict[str, float] = {}
-    ttft, tpot, tokens = [], [], 0
+    """Add a request whenever one ends; times of first and last tokens as they come out of the engine.
+
+    A closed loop is timed as if it had long run: the first requests get answers of every length up to the whole, so
+    that they do not all end at once, and the clock runs from when they have begun until the last one is added.
+    """
+    closed_loop, waiting = in_flight < len(prompts), list(enumerate(prompts))
     run_id, started = time.monotonic_ns(), time.perf_counter()
+    requests: dict[str, Request] = {}
+    running: set[str] = set()
+    marks = [] if closed_loop else [(started, 0)]  # when the clock starts and stops, with the tokens made by then
     while waiting or engine.has_unfinished_requests():
-        while waiting and len(added) < in_flight:
+        while waiting and len(running) < in_flight:
             index, prompt = waiting.pop(0)
+            first_ones = closed_loop and index < in_flight
             name = f"{run_id}-{index}"
-            added[name] = time.perf_counter()
-            engine.add_request(name, prompt, params)
+            running.add(name)
+            requests[name] = Request(time.perf_counter(), first_ones)
+            engine.add_request(name, prompt, params((index + 1) / in_flight if first_ones else 1.0))
+        if closed_loop and not waiting and len(marks) == 1:
+            marks.append(mark(requests))
         for output in engine.step():
-            now, count = time.perf_counter(), len(output.outputs[0].token_ids)
-            if count and output.request_id not in first:
-                first[output.request_id] = now
-                ttft.append(now - added[output.request_id])
+            requests[output.request_id].take(len(output.outputs[0].token_ids), time.perf_counter())
             if output.finished:
-                tokens += count
-                if count > 1:
-                    tpot.append((now - first[output.request_id]) / (count - 1))
-                del added[output.request_id]
+                running.discard(output.request_id)
+        if not marks and all(request.tokens for request in requests.values() if request.first_ones):
+            marks.append(mark(requests))
+    (start, before), (end, after) = [*marks, mark(requests)][:2]
+    timed = [request for request in requests.values() if not request.first_ones]
     return {
-        "seconds": time.perf_counter() - started,
-        "output_tokens": tokens,
-        "ttft_s": sum(ttft) / len(ttft) if ttft else None,
-        "tpot_s": sum(tpot) / len(tpot) if tpot else None,
+        "seconds": end - start,
+        "output_tokens": after - before,
+        "ttft_s": mean(request.began - request.added for request in timed if request.tokens),
+        "tpot_s": mean(
+            (request.ended - request.began) / (request.tokens - 1) for request in timed if request.tokens > 1
+        ),
     }
+
+
+def mark(requests: dict[str, Request]) -> tuple[float, int]:
+    """Now, and the tokens made so far."""
+    return time.perf_counter(), sum(request.tokens for request in requests.values())
+
+
+class Request:
+    """When a request was added, began to answer and ended, and its tokens so far."""
+
+    def __init__(self, added: float, first_ones: bool) -> None:
+        self.added, self.first_ones = added, first_ones
+        self.began = self.ended = 0.0
+        self.tokens = 0
+
+    def take(self, tokens: int, now: float) -> None:
+        """So many tokens in all, by now."""
+        if tokens and not self.tokens:
+            self.began = now
+        self.tokens, self.ended = tokens, now
+
+
+def mean(values: Any) -> float | None:
+    """None of nothing."""
+    found = list(values)
+    return sum(found) / len(found) if found else None
 
 
 def vocabulary(engine: Any) -> int:
