@@ -11,6 +11,7 @@ import pytest
 
 from planner.comparison import compare
 from planner.report import write_comparison_report, write_plan_report
+from planner.report.charts import memory_figure, price_figure
 from tests.browser import HOSTILE, ask, in_browser, photograph
 from tests.options import make_option, make_rejection
 
@@ -65,6 +66,14 @@ def test_a_comparison_names_its_specs(tmp_path: Path) -> None:
     text = (tmp_path / "compare.html").read_text()
     assert "small · large" in text
     assert text.count("<bdi>small</bdi>") >= 10
+
+
+def test_alike_options_of_two_specs_have_bars_of_their_own() -> None:
+    rows = compare([make_plan("small"), make_plan("large")])
+    labels = memory_figure(rows)["data"][0]["y"]
+    assert len(set(labels)) == len(rows)
+    assert "small: 1×L40S TP 1" in labels
+    assert "<b>large: 1×L40S TP 1</b>" in str(price_figure(rows)["data"][0]["text"])
 
 
 class TestInBrowser:

@@ -46,7 +46,7 @@ def memory_bytes(option: Option) -> dict[str, int]:
 
 def memory_figure(rows: Sequence[Row]) -> dict[str, Any]:
     """Horizontal stacked bars, one per option, GiB of each GPU."""
-    labels = [option_label(row.option) for row in rows]
+    labels = row_labels(rows)
     parts = [memory_bytes(row.option) for row in rows]
     return {
         "data": [
@@ -75,7 +75,10 @@ def memory_figure(rows: Sequence[Row]) -> dict[str, Any]:
 def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
     """A dot per option, coloured by GPU; the Pareto front as a line."""
     names = list(dict.fromkeys(row.option.candidate.sold_as for row in rows))
-    traces = [_gpu_trace(name, [row for row in rows if row.option.candidate.sold_as == name]) for name in names]
+    several = len({row.name for row in rows}) > 1
+    traces = [
+        _gpu_trace(name, [row for row in rows if row.option.candidate.sold_as == name], several) for name in names
+    ]
     front = sorted(_point(row) for row in rows if row.on_front)
     traces.append(
         {
@@ -100,7 +103,7 @@ def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _gpu_trace(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+def _gpu_trace(name: str, rows: Sequence[Row], several: bool) -> dict[str, Any]:
     points = [_point(row) for row in rows]
     speeds = [row.option.throughput for row in rows]
     return {
@@ -118,16 +121,16 @@ def _gpu_trace(name: str, rows: Sequence[Row]) -> dict[str, Any]:
             "width": 2,
         },
         "marker": {"size": [6 + 2 * row.option.candidate.count for row in rows]},
-        "text": [_hover(row) for row in rows],
+        "text": [_hover(label, row.option) for label, row in zip(row_labels(rows, several), rows, strict=True)],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def _hover(row: Row) -> str:
-    option, speeds = row.option, row.option.throughput
+def _hover(label: str, option: Option) -> str:
+    speeds = option.throughput
     return "<br>".join(
         (
-            f"<b>{option_label(option)}</b>",
+            f"<b>{label}</b>",
             f"{usd(option.cost.usd_per_hour)}/h, {usd(option.cost.usd_per_million_output_tokens)}/M output tokens",
             f"{speed(speeds.output_tokens_per_second)} tok/s"
             f" ({speed(speeds.low)} to {speed(speeds.high)}, {speeds.provenance})",
@@ -135,6 +138,12 @@ def _hover(row: Row) -> str:
             f"KV cache {option.kv_cache.tokens:,} tokens",
         )
     )
+
+
+def row_labels(rows: Sequence[Row], several: bool | None = None) -> list[str]:
+    """One for each row, with its spec's name where there are several specs: equal labels would share one bar."""
+    named = len({row.name for row in rows}) > 1 if several is None else several
+    return [f"{row.name}: {option_label(row.option)}" if named else option_label(row.option) for row in rows]
 
 
 def option_label(option: Option) -> str:
