@@ -76,6 +76,14 @@ def test_alike_options_of_two_specs_have_bars_of_their_own() -> None:
     assert "<b>large: 1×L40S TP 1</b>" in str(price_figure(rows)["data"][0]["text"])
 
 
+def test_each_spec_has_a_front_of_its_own() -> None:
+    front = price_figure(compare([make_plan("small"), make_plan("large")]))["data"][-1]
+    gap = front["x"].index(None)
+    for prices, speeds in ((front["x"][:gap], front["y"][:gap]), (front["x"][gap + 1 :], front["y"][gap + 1 :])):
+        assert prices == sorted(prices)
+        assert speeds == sorted(speeds)
+
+
 class TestInBrowser:
     pytestmark = in_browser
 

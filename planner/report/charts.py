@@ -79,7 +79,7 @@ def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
     traces = [
         _gpu_trace(name, [row for row in rows if row.option.candidate.sold_as == name], several) for name in names
     ]
-    front = sorted(_point(row) for row in rows if row.on_front)
+    front = _fronts(rows)
     traces.append(
         {
             "type": "scatter",
@@ -87,6 +87,7 @@ def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
             "name": "nothing cheaper and faster",
             "x": [price for price, _ in front],
             "y": [tokens for _, tokens in front],
+            "connectgaps": False,
             "line": {"dash": "dot", "width": 1, "color": "#888888"},
             "hoverinfo": "skip",
         }
@@ -101,6 +102,15 @@ def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
             "yaxis": AXIS | {"title": {"text": "output tokens per second"}, "rangemode": "tozero"},
         },
     }
+
+
+def _fronts(rows: Sequence[Row]) -> list[tuple[float | None, float | None]]:
+    """The Pareto front of each spec, cheapest first, with a gap between two."""
+    points: list[tuple[float | None, float | None]] = []
+    for name in dict.fromkeys(row.name for row in rows):
+        points += sorted(_point(row) for row in rows if row.on_front and row.name == name)
+        points.append((None, None))
+    return points[:-1]
 
 
 def _gpu_trace(name: str, rows: Sequence[Row], several: bool) -> dict[str, Any]:
