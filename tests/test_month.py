@@ -164,6 +164,12 @@ def test_the_sweet_spot_is_said_where_another_option_has_the_cheaper_token(tmp_p
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_sweet_spot_that_costs_less_an_hour_says_so(tmp_path: Path) -> None:
+    spot = document(tmp_path, "gpu.counts=[1, 8]", "objective=latency")["sweet_spot"]
+    assert spot["extra_usd_per_hour"] < 0
+    assert spot["sentence"].endswith(f"% less per token ($0.34/M), and ${-spot['extra_usd_per_hour']:.2f}/h less.")
+
+
 def test_a_region_of_old_rates_is_a_warning(tmp_path: Path) -> None:
     rate = "  - {name: broad_region_multiplier, value: 1.5, as_of: 2025-01-01, source: by hand}\n"
     (tmp_path / "old.yaml").write_text(PRICES + rate)

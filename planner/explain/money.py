@@ -27,7 +27,7 @@ def sweet_spot_sentence(spot: SweetSpot) -> str:
     cost = spot.option.cost
     less = f"{round(100 * spot.saved_share)} % less per token ({usd(cost.usd_per_million_output_tokens)}/M)"
     more = spot.extra_usd_per_hour
-    price = f"for {usd(more)}/h more" if more > 0 else "at the same price an hour"
+    price = f"for {usd(more)}/h more" if more > 0 else f"and {usd(-more)}/h less" if more else "at the same price"
     doubt = "" if spot.sure else "; their speeds' intervals overlap"
     return f"{_named(spot.option)} costs {less}, {price}{doubt}."
 
