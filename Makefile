@@ -4,7 +4,7 @@ PYTHON ?= python3
 SPEC ?= specs/70b.yaml
 BIN := .venv/bin
 
-.PHONY: install plan test lint bench clean
+.PHONY: install plan test lint bench picture clean
 .DEFAULT_GOAL := test
 
 install: $(BIN)/gpuplan
@@ -32,6 +32,9 @@ test: lint
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/speed.py
+
+picture: .venv/.dev
+	$(BIN)/python docs/picture.py
 
 clean:
 	rm -rf .venv dist build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,20 @@ def test_the_readme_shows_a_real_plan(update_golden: bool) -> None:
         r"(?<=<!-- plan:begin -->\n).*?(?=<!-- plan:end -->)", lambda _: shown + "\n", text, flags=re.DOTALL
     )
     holds(README, wanted, update_golden)
+
+
+def test_the_picture_is_of_todays_plan(update_golden: bool) -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "picture.py"))
+    file, drawn = script["PICTURE"], script["picture"]()
+    if update_golden:
+        file.write_text(drawn)
+    shown = file.read_text()
+    told = [re.search(r"<desc>.*?</desc>", svg, re.DOTALL) for svg in (drawn, shown)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[1][0] == told[0][0], "docs/plan.svg is out of date: make picture"
+    assert set(re.findall(r"https?://[^\"<\s]+", shown)) <= {"http://www.w3.org/2000/svg", "https://www.textualize.io"}
+    assert "@font-face" not in shown  # rich's would be fetched
 
 
 @pytest.mark.parametrize("name", COMMANDS)
