@@ -110,6 +110,28 @@ def test_no_wait_verifies_nothing_and_says_so(spec: Path, world: World) -> None:
     assert world.containers.running() == []
 
 
+def test_what_was_never_verified_is_proven_by_the_next_deploy(spec: Path, world: World) -> None:
+    """After --no-wait, or a deploy that was killed while it waited."""
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    assert "never: `gpuplan deploy` again does it" in gpuplan("status", spec).out
+    assert gpuplan("deploy", spec).code == 2
+    assert "No changes" in gpuplan("deploy", spec, "--no-wait").out
+    said = json.loads(gpuplan("deploy", spec, "--yes", "--json").out)
+    assert (said["launched"], said["verified"], said["running"]["version"]) == (False, True, 1)
+    assert len(world.of_rpc("AppPublish")) == 1
+    assert json.loads(gpuplan("status", spec, "--json").out)["running"]["verified"]
+    assert "completion" not in gpuplan("deploy", spec, "--yes").out
+
+
+def test_what_was_never_verified_and_does_not_hold_is_told(spec: Path, world: World) -> None:
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, die="torch.OutOfMemoryError: CUDA out of memory.")
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "out of memory" in done.err
+    assert "Version 1 is left as it was: end it with `gpuplan stop`" in done.err
+
+
 def test_the_number_of_containers_changes_in_place(spec: Path, world: World) -> None:
     assert gpuplan("deploy", spec, "--yes").code == 0
     before = world.containers.running()

@@ -58,16 +58,19 @@ def deploy(
         _dry_run(decided, as_json=as_json)
         return
     survey, difference = _compare(decided, as_json=as_json)
-    if survey.running and difference.effect == "none":
+    same = survey.running is not None and difference.effect == "none"
+    if same and (no_wait or (survey.running and survey.running.proven is not False)):
         if as_json:
             _print_json(decided, difference, None, survey.running)
         return
+    if same:
+        click.echo("It was launched and never verified: that is done now.", err=True)
     if not confirm(_question(decided), yes=yes):
         click.echo("Nothing was launched.", err=True)
         sys.exit(EXIT_LAUNCH)
     outcome = _launch(decided, survey, difference, no_wait, timeout_s, break_lock)
     if as_json:
-        _print_json(decided, difference, outcome)
+        _print_json(decided, difference, outcome, survey.running if same else None)
     else:
         _print_outcome(outcome)
 
@@ -92,13 +95,15 @@ def _compare(decided: Decided, *, as_json: bool) -> tuple[Survey, Difference]:
 def _launch(
     decided: Decided, survey: Survey, difference: Difference, no_wait: bool, timeout_s: float | None, break_lock: bool
 ) -> Outcome:
-    from planner.deployment.launch import Settings, default_timeout_s, deploy, rescale
+    from planner.deployment.launch import Settings, default_timeout_s, deploy, prove_running, rescale
 
     release, target = decided.release, open_target(decided.release.target)
     end_on_terminate()
     settings = Settings(work_folder(release), not no_wait, timeout_s, break_lock)
     if survey.running and difference.effect == "in place":
         return rescale(target, release, survey.running, settings, ProgressLine())
+    if survey.running and difference.effect == "none":
+        return prove_running(target, survey.running, settings, ProgressLine())
     click.echo(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.", err=True)
     return deploy(target, release, survey, settings, ProgressLine())
 
@@ -178,7 +183,7 @@ def _print_json(
 
     document = {
         "schema_version": 1,
-        "launched": outcome is not None,
+        "launched": outcome is not None and running is None,
         "verified": bool(outcome and outcome.proofs),
         "running": running_document(outcome.running if outcome else running),
         "release": release_document(outcome.release if outcome else decided.release),

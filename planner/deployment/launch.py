@@ -96,12 +96,30 @@ def rescale(target: Target, release: Release, running: Running, settings: Settin
         try:
             proofs = [target.rescale(running, release)]
             _hold(proofs, release)
-            target.remember(running, release, proven=True)
+            target.remember(running, release, proven=running.proven is not False)
         except LaunchError as error:
             raise type(error)(f"{error} {_goes_on(running)}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{release.name}: interrupted. {_goes_on(running)}") from None
     return Outcome(replace(running, release=release), release, tuple(proofs), time.monotonic() - started)
+
+
+def prove_running(target: Target, running: Running, settings: Settings, say: Say) -> Outcome:
+    """Prove what was launched and never verified (--no-wait, a killed deploy). Raises LaunchError, VerifyError."""
+    started = time.monotonic()
+    release = running.release
+    if release is None:
+        raise LaunchError(f"{running.name}: version {running.version} was not recorded, so there is nothing to prove.")
+    limit_s = settings.timeout_s or default_timeout_s(release)
+    with _locked(target, release, running, limit_s + LOOK_S, settings, say):
+        stays = f"Version {running.version} is left as it was: end it with `gpuplan stop` or `gpuplan rollback`."
+        try:
+            proofs = _prove(target, release, running, say, started + limit_s)
+        except LaunchError as error:
+            raise type(error)(f"{error}\n{stays}") from None
+        except KeyboardInterrupt:
+            raise LaunchError(f"{release.name}: interrupted. {stays}") from None
+    return Outcome(replace(running, proven=True), release, tuple(proofs), time.monotonic() - started)
 
 
 def _goes_on(running: Running) -> str:

@@ -23,6 +23,7 @@ class Running(Struct, frozen=True):
     containers: int | None = None
     release: Release | None = None
     provider_id: str = ""
+    proven: bool | None = None  # whether it answered as planned; None where nothing was recorded
 
 
 class Recorded(Struct, frozen=True):

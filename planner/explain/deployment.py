@@ -93,6 +93,7 @@ def explain_status(running: Running, healthy: str) -> list[Line]:
                 f"{gpus(release.gpu, release.gpu_count)}, {usd(Decimal(release.usd_per_hour))}/h per container",
             ),
             ("plan", release.plan_id),
+            ("verified", "never: `gpuplan deploy` again does it" if running.proven is False else None),
             ("stops at", release.expires_at),
         ]
     else:
@@ -122,6 +123,7 @@ def running_document(running: Running | None) -> dict[str, Any] | None:
         "containers": running.containers,
         "deployed_at": running.deployed_at,
         "usd_per_hour_now": None if now is None else float(now),
+        "verified": running.proven,
         "planned": None if release is None else release_document(release),
     }
 

@@ -72,6 +72,7 @@ def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> 
         gpus=current.gpus,
         deployed_at=current.deployed_at,
         release=recorded.release if recorded else None,
+        proven=recorded.proven if recorded else None,
         provider_id=str(current.pid),
     )
 

@@ -88,6 +88,7 @@ async def look_up(name: str, environment: str | None) -> Running | None:
         url=(server.server_url or None) if server else None,
         gpus=tuple((str(gpu), int(count)) for gpu, count in server.gpus) if server else (),
         release=recorded.release if recorded else None,
+        proven=recorded.proven if recorded else None,
     )
 
 
