@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 from throughput_rows import Case, make_case, predict_case, read_rows, split
 
+from planner.errors import GpuplanError
 from planner.throughput.constants import CONSTANTS
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def understood(rows: Sequence[dict[str, str]]) -> list[Case]:
     for row in rows:
         try:
             cases.append(make_case(row))
-        except KeyError as unknown:
-            print(f"left out: {row['model']} {row['dtype']} on {row['gpu']}: {unknown} is not known")
+        except (KeyError, ValueError, GpuplanError) as why:
+            print(f"left out: {row['model']} {row['dtype']} on {row['gpu']}: {type(why).__name__}: {why}")
     return cases
 
 

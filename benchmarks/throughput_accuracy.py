@@ -45,11 +45,17 @@ def score(case: Case, constants: Constants = CONSTANTS) -> Score:
 
 def figures(name: str, scores: Sequence[Score]) -> None:
     """One line of errors, one of choices."""
+    if not scores:
+        print(f"{name}: no rows")
+        return
     print(
         f"{name} ({len(scores)} rows): MAPE {mape(scores):.1%}, median {median_error(scores):.1%}, "
         f"macro by GPU {macro(scores):.1%}, in the 90 % interval {coverage(scores):.1%}"
     )
     found = picks(scores)
+    if found is None:
+        print("  $/token: no workload has two configurations with a price")
+        return
     print(
         f"  $/token: order right in {found.right_order:.1%} of {found.pairs} pairs; cheapest found in "
         f"{found.cheapest_found:.0%} of {found.groups} workloads, mean regret {found.mean_regret:.2%}, "
@@ -170,7 +176,7 @@ def main() -> None:
         for one in sorted(scores, key=lambda one: -abs(one.error)):
             print(f"{one.error:+7.1%} {one.case.measured:9.1f} {' '.join(series(one.case.row))}", end=" ")
             print(*(one.case.row[key] for key in ("input_len", "output_len", "concurrency_or_batch", "mode")))
-    if not asked.quick:
+    if not asked.quick and cases:
         extra = understood(read_rows([OWN_ROWS]))
         leave_one_out("GPU", cases, extra, lambda case: case.row["gpu"])
         leave_one_out("source", cases, extra, lambda case: project(case.row))

@@ -92,10 +92,15 @@ def workload_of(score: Score) -> str:
     return "|".join(map(str, (row["model"], row["dtype"], era, *load)))
 
 
-def picks(scores: Sequence[Score]) -> Picks:
-    """Order of dollars per token over all pairs of a workload, and what following the cheapest would cost extra."""
+def picks(scores: Sequence[Score]) -> Picks | None:
+    """Order of dollars per token over all pairs of a workload, and what following the cheapest would cost extra.
+
+    None where no workload has two configurations with a price.
+    """
     priced = [score for score in scores if _usd_per_second(score) is not None]
     groups = [group for group in grouped(priced, workload_of).values() if len(group) > 1]
+    if not groups:
+        return None
     pairs = [pair for group in groups for pair in combinations(group, 2)]
     right = [
         (_usd_per_token(a, a.predicted) < _usd_per_token(b, b.predicted))

@@ -98,6 +98,8 @@ QUANTIZATIONS: dict[str, dict[str, Any]] = {
     },
     "w4a16": GPTQ,
     "gptq": GPTQ,
+    "gptq4": GPTQ,
+    "int4": GPTQ,
     "awq": AWQ,
     "awq4": AWQ,
 }
@@ -179,7 +181,8 @@ def make_case(row: Row, facts: ModelFacts | None = None) -> Case:
     engine = with_flags(resolve_engine(spec, facts, gpu, tp, pp), row)
     concurrency = max(1, int(row["concurrency_or_batch"]) // dp)
     burst = row["mode"] != "closed"
-    requests = (concurrency if row["mode"] == "batch" else int(row["n_requests"]) // dp) if burst else None
+    asked = concurrency if row["mode"] == "batch" or not row["n_requests"] else max(1, int(row["n_requests"]) // dp)
+    requests = asked if burst else None
     rate = re.fullmatch(r"poisson([\d.]+)", row["mode"])
     return Case(
         row=row,
@@ -189,7 +192,7 @@ def make_case(row: Row, facts: ModelFacts | None = None) -> Case:
         kv_cache=cache_of(facts, gpu, engine, tp, pp),
         workload=Workload(concurrency, mean_in, mean_out, requests, output_tokens_max=longest if burst else None),
         replicas=dp,
-        arrival_s=int(row["n_requests"]) / float(rate[1]) / 2 if rate else 0.0,
+        arrival_s=asked * dp / float(rate[1]) / 2 if rate else 0.0,
     )
 
 
