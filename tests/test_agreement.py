@@ -9,9 +9,12 @@ import pytest
 
 from planner.model.agreement import find_disagreement
 from planner.model.architectures import make_facts
+from planner.model.described import describe
 from planner.model.folder import read_folder
+from planner.model.headers import TensorInfo
 from planner.model.identity import Checkpoint
 from planner.model.quantization import engine_quantization
+from planner.model.stored import is_weight
 from planner.model.tensor_runs import tensor_runs
 from tests.checkpoints import (
     LLAMA,
@@ -29,12 +32,14 @@ from tests.checkpoints import (
 )
 from tests.command import gpuplan
 from tests.hub_server import Repo, safetensors, serve_hub
+from tests.made_facts import catalog, facts_of
 from tests.published import GPTQ, PUBLISHED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.model.agreement import Disagreement
+    from planner.model.facts import ModelFacts
 
 TIED = {**LLAMA, "tie_word_embeddings": True}
 WITH_MTP = {**LLAMA, "num_nextn_predict_layers": 1}
@@ -77,6 +82,34 @@ def quantized(config: dict[str, Any]) -> dict[str, Any]:
 )
 def test_agreement_is_silent(config: dict[str, Any], shapes: Shapes) -> None:
     assert disagreement(config, shapes) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape", "counted"),
+    [
+        ("h.0.attn.bias", "F32", (1, 1, 1024, 1024), False),
+        ("h.0.attn.c_attn.bias", "F32", (2304,), True),
+        ("gpt_neox.layers.0.attention.masked_bias", "F16", (), False),
+        ("gpt_neox.layers.0.attention.rotary_emb.inv_freq", "F32", (32,), False),
+        ("model.layers.0.mlp.gate.e_score_correction_bias", "F32", (256,), True),
+        ("model.layers.0.mlp.experts.gate_up_proj_blocks", "U8", (32, 5760, 90, 16), True),
+        ("model.layers.0.mlp.experts.gate_up_proj_scales", "U8", (32, 5760, 90), False),
+        ("model.layers.0.mlp.experts.gate_up_proj_bias", "BF16", (32, 5760), True),
+        ("model.layers.0.self_attn.sinks", "BF16", (64,), True),
+        ("model.layers.0.self_attn.k_proj.k_scale", "F32", (), False),
+        ("model.layers.0.self_attn.o_proj.pre_quant_scale", "BF16", (4096,), False),
+        ("model.layers.0.self_attn.o_proj.weight_global_scale", "F32", (1,), False),
+        ("model.layers.0.self_attn.o_proj.input_scale_ub", "F32", (1,), False),
+        ("model.layers.0.self_attn.q_proj.g_idx", "I32", (4096,), False),
+        ("model.layers.0.router.per_expert_scale", "BF16", (128,), True),
+        ("model.mtp_layers.0.input_proj.weight", "BF16", (8, 8), False),
+        ("mtp.fc.weight", "BF16", (8, 8), False),
+        ("lm_head.weight", "BF16", (1000, 64), True),
+    ],
+)
+def test_what_counts_as_a_parameter(name: str, dtype: str, shape: tuple[int, ...], counted: bool) -> None:
+    (run,) = tensor_runs([TensorInfo(name, dtype, shape, 0)])
+    assert is_weight(run) is counted
 
 
 LAYER_BYTES = 2 * (2 * 256 * 256 + 2 * 128 * 256 + 3 * 512 * 256 + 2 * 256)
@@ -206,3 +239,49 @@ def test_the_hub_is_compared_at_once_and_again_from_the_cache(monkeypatch: pytes
     assert offline["warnings"] == [warning]
     assert warning.startswith("model.repo: the safetensors headers of acme/chat hold ")
     assert f": {TABLE_BYTES:,} bytes fewer. Not stored: lm_head. The plan counts" in warning
+
+
+DTYPE_OF_BITS = {8: "F8_E4M3", 4: "U8"}
+
+
+def written_as_described(facts: ModelFacts) -> list[TensorInfo]:
+    """A checkpoint that holds exactly what the facts describe, projections apart and quantized ones packed."""
+    quantization = engine_quantization(facts)
+    packs = any(scheme.storage == "int" for scheme in quantization.all_schemes())
+    outside = (*facts.embedding, *facts.lm_head, *facts.final, *facts.everywhere, *facts.first_only, *facts.tower)
+    layers = [run.layer.modules for run in facts.layers for _ in range(run.count)]
+    tensors = []
+    for index, modules in enumerate((outside, *layers), -1):
+        prefix = "" if index < 0 else f"{facts.layers_prefix}.{index}."
+        for number, module in enumerate(modules):
+            if (one := describe(module, prefix, quantization)) is None:
+                continue
+            for part, elements in enumerate((*one.apart, *one.biases_apart)):
+                name = f"{prefix}{letters(number)}.{letters(part)}"
+                packed = one.bits if part < len(one.apart) else None
+                if packed and packs:
+                    tensors.append(TensorInfo(f"{name}.qweight", "I32", (elements * packed // 32,), 0))
+                elif packed:
+                    tensors.append(TensorInfo(f"{name}.weight", DTYPE_OF_BITS[packed], (elements * packed // 8,), 0))
+                else:
+                    leaf = "bias" if part >= len(one.apart) or one.name.endswith("bias") else "weight"
+                    tensors.append(TensorInfo(f"{name}.{leaf}", "BF16", (elements,), 0))
+    return tensors
+
+
+def letters(number: int) -> str:
+    """A name without digits."""
+    return "m" + "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+@pytest.mark.parametrize("repo", sorted(catalog().model_names()))
+def test_a_checkpoint_written_as_described_agrees(repo: str) -> None:
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint is not None
+    facts = facts_of(repo)
+    tensors = written_as_described(facts)
+    assert find_disagreement(facts, checkpoint.config, tensor_runs(tensors)) is None
+    if engine_quantization(facts).method not in {"auto_gptq", "inc"}:  # whose exports' biases are not looked at
+        largest = max(tensors, key=lambda tensor: tensor.shape)
+        fewer = [tensor for tensor in tensors if tensor is not largest]
+        assert find_disagreement(facts, checkpoint.config, tensor_runs(fewer)) is not None

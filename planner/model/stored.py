@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 # Last parts of names beside a quantized weight: AutoAWQ, AutoGPTQ, compressed-tensors, ModelOpt, Quark, MXFP4, FP8.
 SCALES = re.compile(
     r"(\w+_)?(weight|input|output|activation)_(\w+_)?(scale|zero_point|shape|g_idx)\w*|weight_shape|weight_g_idx|"
-    r"[qkv]_scale|prob_scale|kv_scale|\w*scale_inv|\w*_scales|scales|qzeros|g_idx|\w+_proj(_bias)?_scale(_inv)?"
+    r"[qkv]_scale|prob_scale|kv_scale|pre_quant_scale|\w*scale_inv|\w*_scales|scales|qzeros|g_idx|"
+    r"\w+_proj(_bias)?_scale(_inv)?"
 )
 # What the engine computes for itself: rope frequencies, causal masks, position indices.
-MADE_BY_ENGINE = re.compile(r"(.*\.)?(rotary_emb|rotary_pos_emb|rope)\..*|(.*\.)?(\w*inv_freq|rope_freqs\.weight)")
-MASKS = re.compile(r"(.*\.)?(masked_bias|attn\.bias|attention\.bias|position_ids)")
+MADE_BY_ENGINE = re.compile(
+    r"(.*\.)?(rotary_emb|rotary_pos_emb|rope)\..*|(.*\.)?(\w*inv_freq|rope_freqs\.weight|masked_bias|position_ids)"
+)
+MASKS = re.compile(r"(.*\.)?(attn|attention)\.bias")  # a mask where it has four dimensions, else a weight
 PREDICTION = re.compile(r"(.*\.)?(mtp\w*|nextn\w*|eagle\w*)\..*")  # multi-token prediction: not loaded by default
 MASK_DIMENSIONS = 4
 PACKED = ("qweight", "weight_packed")  # words of 32 bits
@@ -58,7 +61,7 @@ def is_weight(run: TensorRun) -> bool:
         return False
     if run.dtype in {"I32", "U32"} and leaf not in PACKED:
         return False
-    if MASKS.fullmatch(run.pattern) and (len(run.shape) == MASK_DIMENSIONS or not leaf.endswith("bias")):
+    if MASKS.fullmatch(run.pattern) and len(run.shape) == MASK_DIMENSIONS:
         return False
     return not PREDICTION.fullmatch(run.pattern)
 
