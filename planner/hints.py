@@ -66,7 +66,8 @@ LEAST_SAVING = 0.01  # of the price per hour; below that a hint is noise
 def _hint(change: Change, chosen: Option | None, other: Option) -> Hint | None:
     candidate = other.candidate
     value = _written(change.value)
-    would = f"{change.path}: {value} would fit on {candidate.count}×{candidate.sold_as}"
+    changed = f"{change.path}: {value}" if change.value is not None else f"without {change.path} it"
+    would = f"{changed} would fit on {candidate.count}×{candidate.sold_as}"
     if chosen is None:
         sentence = f"{would} at ${other.cost.usd_per_hour:.2f}/h."
         return Hint(change.path, value, candidate.sold_as, candidate.count, None, sentence)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TODAY = datetime.now(UTC).date()
+KNOWN = load_catalog()
 RATES = {  # as `modal billing rates --json` prints them
     "cpu_hour_cost": "0.04730",
     "cpu_hour_cost_sandbox": "0.141900",
@@ -49,6 +50,16 @@ def run(*arguments: str) -> Result:
     result = CliRunner().invoke(gpuplan, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
+
+
+def test_the_version_says_what_it_knows_and_how_old_that_is() -> None:
+    first, *known = run("--version").stdout.splitlines()
+    assert first.startswith("gpuplan ")
+    text = "\n".join(known)
+    assert f"as of {KNOWN.prices_as_of}" in text
+    assert f"{len(KNOWN.model_names())} without a network" in text
+    assert f"{len(KNOWN.gpus)} known" in text
+    assert "0.25.0 to 0.33.0" in text
 
 
 def test_gpus_lists_what_is_on_offer_within_80_columns() -> None:

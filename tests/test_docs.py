@@ -108,6 +108,11 @@ def test_every_command_and_option_has_help(path: tuple[str, ...], command: click
             assert parameter.help, (path, parameter.name)
 
 
+@pytest.mark.parametrize("path", [path for path, _ in every_command()], ids=" ".join)
+def test_every_help_shows_an_example(path: tuple[str, ...]) -> None:
+    assert re.search(rf"^  {' '.join(path)}\b", help_of(path), re.MULTILINE)
+
+
 def test_help_fits_80_columns() -> None:
     for path, _ in every_command():
         assert max(map(len, help_of(path).splitlines())) <= 80, path

@@ -272,6 +272,13 @@ def test_fits_answers_the_reverse_question() -> None:
     assert run("fits", "T4", "llama-2-70b").exit_code == 4
 
 
+def test_a_table_of_fits_names_models_in_full_within_80_columns() -> None:
+    text = run("fits", "H100:2", "llama").stdout
+    assert "…" not in text
+    assert "\ndeepseek-ai/DeepSeek-R1-Distill-Llama-70B" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_names_a_function(architecture: str) -> None:
     assert (family_of(architecture).__doc__ or "").strip()

@@ -81,10 +81,31 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
 
 
+VERSION_HELP = "Show the version and what it knows, with dates, and exit."
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: ARG001 - click's signature
+    """Print what decides a plan beside the spec: formulas, prices, GPUs, models, measurements."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from planner.catalog import load_catalog
+    from planner.explain.catalogue import explain_version
+
+    click.echo("\n".join(explain_version(__version__, load_catalog())))
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="gpuplan")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help=VERSION_HELP)
 def gpuplan() -> None:
-    """Which GPUs will serve this model with vLLM, what they cost, and why the rest cannot."""
+    """Which GPUs will serve this model with vLLM, what they cost, and why the rest cannot.
+
+    \b
+    gpuplan plan Qwen/Qwen3-8B        plan a model by its name
+    gpuplan init                      write a spec: a few lines of YAML
+    gpuplan plan SPEC                 the cheapest that works, and why
+    gpuplan deploy SPEC               launch it and prove what answers
+    """
 
 
 def main(args: list[str] | None = None) -> Any:

@@ -14,7 +14,11 @@ from planner.cli.options import OFFLINE, SET, SPEC, TARGET
 @TARGET
 @OFFLINE
 def client(spec: str, *, overrides: tuple[str, ...], target: str | None, offline: bool) -> None:
-    """Print ready-made calls of the endpoint: curl and the OpenAI SDK."""
+    """Print ready-made calls of the endpoint: curl and the OpenAI SDK.
+
+    \b
+    gpuplan client specs/70b.yaml
+    """
     from planner.explain.client import client_snippets
     from planner.targets import ANSWER_S
 

@@ -17,7 +17,11 @@ from planner.comparison import SORTS
 
 @click.group()
 def cost() -> None:
-    """Compare what the valid configurations of one or several specs cost."""
+    """Compare what the valid configurations of one or several specs cost.
+
+    \b
+    gpuplan cost compare specs/70b.yaml
+    """
 
 
 @cost.command()

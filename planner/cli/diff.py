@@ -21,7 +21,12 @@ from planner.errors import EXIT_CHANGES
 @TARGET
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if something would change.")
 def diff(spec_or_plan: str, *, as_json: bool, exit_code: bool, **asked: Any) -> None:
-    """Compare what runs with what SPEC would launch, field by field and in dollars."""
+    """Compare what runs with what SPEC would launch, field by field and in dollars.
+
+    \b
+    gpuplan diff specs/70b.yaml
+    gpuplan diff plan.json --exit-code
+    """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.explain.deployment import difference_document, explain_difference, running_document

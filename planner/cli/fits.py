@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from planner.fits import Fit
 
-HEADER = ("model", "params", "TP×PP", "context", "at once", "tok/s", "$/M tok")
-NAME_COLUMNS = 34
+WIDTH = 80
+HEADER = ("model", "params", "TP×PP", "context", "at once", "tok/s", "$/M")
 
 
 @click.command()
@@ -58,13 +58,12 @@ def fits(
 
 def _print_table(gpus: str, found: list[Fit], fitting: list[Fit], show_all: bool) -> None:
     from planner.explain.figures import usd
-    from planner.explain.grid import grid
 
     if fitting and fitting[0].option:
         price = fitting[0].option.cost.usd_per_hour
         click.echo(f"{len(fitting)} of {len(found)} models fit on {gpus}, {usd(price)}/h")
-        click.echo("\n".join(grid(HEADER, [_cells(fit) for fit in fitting], indent="")))
-        click.echo("context: the longest that starts. at once: requests of that context in the KV cache.")
+        click.echo("\n".join(_lines([_cells(fit) for fit in fitting])))
+        click.echo("context: the longest that starts. at once: requests of it in the KV cache.\n$/M: output tokens.")
     else:
         click.echo(f"None of {len(found)} models fit on {gpus}.")
     for fit in found:
@@ -72,18 +71,32 @@ def _print_table(gpus: str, found: list[Fit], fitting: list[Fit], show_all: bool
             click.echo(f"{fit.repo}: {fit.nearest.code}: {fit.nearest.reason}")
 
 
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    """A table of 80 columns; a name that is too long for it stands above its figures, whole, to be typed."""
+    from planner.explain.grid import grid
+
+    figures = sum(2 + max(len(row[column]) for row in (HEADER, *rows)) for column in range(1, len(HEADER)))
+    above = [len(row[0]) + figures > WIDTH for row in rows]
+    header, *lines = grid(
+        HEADER, [("", *row[1:]) if alone else row for row, alone in zip(rows, above, strict=True)], indent=""
+    )
+    for row, line, alone in zip(rows, lines, above, strict=True):
+        header += f"\n{row[0]}\n{line}" if alone else f"\n{line}"
+    return header.split("\n")
+
+
 def _cells(fit: Fit) -> tuple[str, ...]:
     from planner.explain.figures import count, speed, usd
 
     option = fit.option
     assert option is not None  # noqa: S101 - only fitting rows reach the table
-    name = fit.repo if len(fit.repo) <= NAME_COLUMNS else fit.repo[: NAME_COLUMNS - 1] + "…"
+    at_once = option.kv_cache.max_concurrency
     return (
-        name,
+        fit.repo,
         f"{fit.parameters / 1e9:,.1f}B",
         f"{option.candidate.tensor_parallel_size}×{option.candidate.pipeline_parallel_size}",
         count(option.engine.max_model_len),
-        f"{option.kv_cache.max_concurrency:.1f}",
+        f"{at_once:.1f}" if at_once < 10 else count(int(at_once)),
         speed(option.throughput.output_tokens_per_second),
         usd(option.cost.usd_per_million_output_tokens),
     )

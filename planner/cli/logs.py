@@ -14,7 +14,12 @@ from planner.cli.options import SET, SPEC, TARGET
 @TARGET
 @click.option("--follow", "-f", is_flag=True, help="Go on until the app ends.")
 def logs(spec: str, *, overrides: tuple[str, ...], target: str | None, follow: bool) -> None:
-    """Print the log of what runs."""
+    """Print the log of what runs.
+
+    \b
+    gpuplan logs specs/70b.yaml
+    gpuplan logs specs/70b.yaml --follow
+    """
 
     asked = read_spec(spec, overrides, target)
     try:

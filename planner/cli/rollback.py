@@ -43,6 +43,10 @@ def rollback(
     """Make an earlier version the current one.
 
     Without VERSION: the newest version with another plan that answered as planned.
+
+    \b
+    gpuplan rollback specs/70b.yaml
+    gpuplan rollback specs/70b.yaml 3 --yes
     """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference

@@ -22,7 +22,12 @@ HEALTH_S = 10.0
 @TARGET
 @JSON
 def status(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: bool) -> None:
-    """Show what runs: state, version, GPUs, containers, dollars per hour, the plan."""
+    """Show what runs: state, version, GPUs, containers, dollars per hour, the plan.
+
+    \b
+    gpuplan status specs/70b.yaml
+    gpuplan status specs/70b.yaml --json
+    """
     from planner.cli.paint import paint
     from planner.explain.deployment import explain_status, running_document
     from planner.targets import ANSWER_S

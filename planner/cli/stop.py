@@ -19,7 +19,12 @@ from planner.errors import EXIT_LAUNCH
 @JSON
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def stop(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: bool, yes: bool) -> None:
-    """End the app and its containers, and prove that nothing is left."""
+    """End the app and its containers, and prove that nothing is left.
+
+    \b
+    gpuplan stop specs/70b.yaml
+    gpuplan stop specs/7b.yaml --target local --yes
+    """
     from planner.deployment.undo import prove_stopped
     from planner.targets import ANSWER_S
 

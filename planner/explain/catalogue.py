@@ -110,6 +110,23 @@ def offer_document(offer: Offer) -> dict[str, Any]:
     }
 
 
+def explain_version(version: str, catalog: Catalog) -> list[str]:
+    """The program's version, then what it knows and how old that is."""
+    from planner.engine import DOCUMENTED
+    from planner.measurements import shipped_measurements
+
+    rows = shipped_measurements()
+    first, last = (".".join(map(str, rules)) for rules in (DOCUMENTED[0], DOCUMENTED[-1]))
+    known = (
+        ("vLLM", f"{first} to {last}"),
+        ("prices", f"{catalog.target}, as of {catalog.prices_as_of}"),
+        ("GPUs", f"{sum(offer.listed for offer in catalog.offers.values())} on offer, {len(catalog.gpus)} known"),
+        ("models", f"{len(catalog.model_names())} without a network"),
+        ("measured", f"{len(rows)} rows, the newest of {max(row.date for row in rows)}"),
+    )
+    return [f"gpuplan {version}", *(f"  {what:<9} {words}" for what, words in known)]
+
+
 def explain_prices(catalog: Catalog, plans: Sequence[AccountPlan], today: date) -> list[Line]:
     """Every price with its age and its source, then what multiplies them and what is free."""
     sources: dict[str, int] = {}
