@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def compare(
     elif as_csv:
         click.echo(comparison_csv(rows), nl=False)
     else:
-        paint(explain_comparison(plans, rows, show_rejected=show_rejected))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+        paint(explain_comparison(plans, rows, show_rejected=show_rejected, width=width))
         if rows and (sys.stdout.isatty() if plot is None else plot):
             click.echo("\n" + plot_comparison(rows))
         paint((line for plan in plans for line in warning_lines(plan)), err=True)

@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 NAME_COLUMNS = 15
 WIDTH = 80
 HEADER = ("GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
+LEFT = frozenset({0, 1})
 WIDE = {HEADER.index("range"), HEADER.index("conc.")}  # give way to the spec's name in a terminal of 80 columns
 LEGEND = (
     "* nothing else is both cheaper and faster.  $/M tok: output tokens.",
@@ -29,17 +30,18 @@ LEGEND = (
 )
 
 
-def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False) -> list[Line]:
-    """One row per valid configuration; a heading per spec where there are several."""
+def explain_comparison(
+    plans: Sequence[Plan], rows: Sequence[Row], *, show_rejected: bool = False, width: int = WIDTH
+) -> list[Line]:
+    """One row per valid configuration; a heading per spec where there are several.
+
+    In less than some 100 columns, several specs' rows do without the interval and the concurrency.
+    """
     several = len(plans) > 1
-    header = ("spec", *_narrowed(HEADER)) if several else ("", *HEADER)
-    cells = [_cells(row, several) for row in rows]
-    texts = grid(header, cells, frozenset({0, 1}), "")
-    if several and (over := max(map(len, texts)) - WIDTH) > 0:
-        names = max(len(row[0]) for row in cells) - over
-        texts = grid(header, [(row[0][:names], *row[1:]) for row in cells], frozenset({0, 1}), "")
-    lines = [Line(text) for text in texts]
-    lines[:1] = [Line(lines[0].text, "title")]
+    title, *texts = (
+        _side_by_side(rows, width) if several else grid(("", *HEADER), [_cells(row) for row in rows], LEFT, "")
+    )
+    lines = [Line(title, "title"), *map(Line, texts)]
     lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
     for plan in plans:
         if show_rejected and plan.rejections:
@@ -49,11 +51,30 @@ def explain_comparison(plans: Sequence[Plan], rows: Sequence[Row], *, show_rejec
     return lines
 
 
-def _cells(row: Row, several: bool) -> tuple[str, ...]:
+def _side_by_side(rows: Sequence[Row], width: int) -> list[str]:
+    """Each row with its spec's name, which gives way where a table does not fit even so."""
+    cells = [(f"{_mark(row)}{row.name[:NAME_COLUMNS]}", *_cells(row)[1:]) for row in rows]
+    texts = grid(("spec", *HEADER), cells, LEFT, "")
+    if max(map(len, texts)) <= width:
+        return texts
+    header = ("spec", *_narrowed(HEADER))
+    cells = [(name, *_narrowed(tuple(rest))) for name, *rest in cells]
+    texts = grid(header, cells, LEFT, "")
+    if (over := max(map(len, texts)) - width) > 0:
+        names = max(len(name) for name, *_ in cells) - over
+        texts = grid(header, [(name[:names], *rest) for name, *rest in cells], LEFT, "")
+    return texts
+
+
+def _mark(row: Row) -> str:
+    return "*" if row.on_front else " "
+
+
+def _cells(row: Row) -> tuple[str, ...]:
     option = row.option
     candidate, speeds = option.candidate, option.throughput
-    mark = "*" if row.on_front else " "
-    cells = (
+    return (
+        _mark(row),
         gpus(candidate.sold_as, candidate.count),
         f"{candidate.tensor_parallel_size}×{candidate.pipeline_parallel_size}",
         usd(option.cost.usd_per_hour),
@@ -64,7 +85,6 @@ def _cells(row: Row, several: bool) -> tuple[str, ...]:
         milliseconds(speeds.tpot_ms),
         _requests(option.kv_cache.max_concurrency),
     )
-    return (f"{mark}{row.name[:NAME_COLUMNS]}", *_narrowed(cells)) if several else (mark, *cells)
 
 
 def _narrowed(cells: tuple[str, ...]) -> tuple[str, ...]:
