@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from planner.cli.launching import confirm, read_spec
 from planner.cli.rollback import version_problem
-from planner.deployment.running import Recorded, Running
+from planner.deployment.running import Recorded, Running, weights_progress
 from tests.command import gpuplan
 from tests.hand_plans import SPEC_7B
 from tests.releases import LLAMA_7B
@@ -78,6 +78,18 @@ OVER = replace(LLAMA_7B, expires_at="2020-01-01T00:00:00+00:00")
 )
 def test_where_a_rollback_can_go(wanted: int, past: Recorded | None, problem: str | None) -> None:
     assert version_problem(RUNNING, wanted, past) == problem
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"),
+    [
+        (0, 137_953_325_056, "0.0 of 138.0 GB"),
+        (13_500_000_000, 137_953_325_056, "13.5 of 138.0 GB"),
+        (2_400_000, 25e7, "2.4 of 250.0 MB"),
+    ],
+)
+def test_progress_is_in_bytes(done: int, total: int, text: str) -> None:
+    assert weights_progress(done, total).text == text
 
 
 class Terminal:

@@ -196,3 +196,20 @@ def test_a_download_that_hangs_is_ended_when_the_time_is_over(tmp_path: Path) ->
     assert next(lines) == "began"
     with pytest.raises(TimeoutError):
         next(lines)
+
+
+def test_a_port_is_one_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nobody listens on it yet; until the process that it was handed to ends."""
+    from planner.targets import local_process
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    wanted = local_process.free_port(0)
+    (tmp_path / "app.py").write_text("import time\ntime.sleep(60)\n")
+    with local_process.claimed_port(wanted) as (port, held):
+        assert port == wanted
+        pid = local_process.start(tmp_path, [], tmp_path / "log.txt", dict(os.environ), held)
+    with local_process.claimed_port(wanted) as (other, _):
+        assert other != wanted
+    local_process.end(pid)
+    with local_process.claimed_port(wanted) as (again, _):
+        assert again == wanted

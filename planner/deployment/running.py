@@ -51,4 +51,10 @@ class Progress(Struct, frozen=True):
     transient: bool = False
 
 
+def weights_progress(done_bytes: int, total_bytes: int) -> Progress:
+    """Bytes in place and bytes in all, in GB, or in MB where there is less than one."""
+    unit, size = ("GB", 1e9) if total_bytes >= 1e9 else ("MB", 1e6)
+    return Progress("weights", f"{done_bytes / size:.1f} of {total_bytes / size:.1f} {unit}", transient=True)
+
+
 PHASES = ("lock", "weights", "image", "deploy", "engine", "graphs", "ready", "proof", "undo")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY
-from planner.deployment.running import Progress, Recorded, Running, Survey
+from planner.deployment.running import Progress, Recorded, Running, Survey, weights_progress
 from planner.errors import LaunchError
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
@@ -101,8 +101,7 @@ def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) ->
     try:
         for line in local_process.run(folder, ["download"], timeout_s):
             if progress := PROGRESS.search(line):
-                done, total = (int(number) / 1e9 for number in progress.groups())
-                say(Progress("weights", f"{done:.1f} of {total:.1f} GB", transient=True))
+                say(weights_progress(int(progress[1]), int(progress[2])))
             elif found := SNAPSHOT.search(line):
                 commit = found.group(1)
     except TimeoutError:
@@ -183,14 +182,15 @@ def _end_current(name: str) -> None:
 
 def _start(name: str, version: int, release: Release) -> None:
     found = local_process.nvidia_gpus()
-    port = local_process.free_port(PORT)
     environ = dict(os.environ)
     if not found:
         environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
     log = local_store.log_path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
-    pid = local_process.start(local_store.version_folder(name, version), ["serve", "--port", str(port)], log, environ)
+    folder = local_store.version_folder(name, version)
+    with local_process.claimed_port(PORT) as (port, held):
+        pid = local_process.start(folder, ["serve", "--port", str(port)], log, environ, held)
     try:
         started_at = _started_at(name, pid)
         gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,8 +23,11 @@ STOP_S = 30.0
 POLL_S = 0.05
 
 
-def start(folder: Path, arguments: list[str], log: Path, environ: Mapping[str, str]) -> int:
-    """Start app.py with its own process group and its output in the log; the process id."""
+def start(folder: Path, arguments: list[str], log: Path, environ: Mapping[str, str], held: tuple[int, ...] = ()) -> int:
+    """Start app.py with its own process group and its output in the log; the process id.
+
+    ``held``: file descriptors that it keeps open as long as it lives.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -33,6 +38,7 @@ def start(folder: Path, arguments: list[str], log: Path, environ: Mapping[str, s
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=held,
         )
     return process.pid
 
@@ -121,6 +127,23 @@ def _reap(pid: int) -> None:
     """A child of ours that has ended would stay as a zombie."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+@contextlib.contextmanager
+def claimed_port(wanted: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """A port, and the descriptors to hand to the process that will listen on it.
+
+    An engine listens long after it was started: a lock on the wanted port, held by its process, keeps others off.
+    """
+    path = Path(tempfile.gettempdir()) / f"gpuplan-port-{wanted}.lock"
+    with contextlib.ExitStack() as opened:
+        try:
+            file = opened.enter_context(path.open("a"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another engine's, or another user's
+            yield free_port(0), ()
+            return
+        yield free_port(wanted), (file.fileno(),)
 
 
 def free_port(wanted: int) -> int:

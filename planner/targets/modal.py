@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY, PROXY_KEY, PROXY_SECRET
-from planner.deployment.running import Progress, Recorded, Running, Survey
+from planner.deployment.running import Progress, Recorded, Running, Survey, weights_progress
 from planner.errors import LaunchError
 from planner.render import weights_app_name
 from planner.targets import modal_log, modal_sdk, modal_store
@@ -85,8 +85,7 @@ def _run_download(release: Release, folder: Path, say: Say, timeout_s: float) ->
     with stopped_on_failure(weights_app_name(release.name), release.environment):
         for line in modal_lines(arguments, folder, timeout_s):
             if progress := PROGRESS.search(line):
-                done, total = (int(number) / 1e9 for number in progress.groups())
-                say(Progress("weights", f"{done:.1f} of {total:.1f} GB", transient=True))
+                say(weights_progress(int(progress[1]), int(progress[2])))
             elif found := SNAPSHOT.search(line):
                 commit = found.group(1)
             elif is_worth_showing(line):
