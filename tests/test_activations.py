@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from planner.memory.activations import peak_activation_bytes
 from tests.made_facts import engine_of, facts_of, gpu_of
@@ -82,3 +83,13 @@ def test_more_tokens_or_sequences_never_need_less(repo: str, tokens: int, more: 
     # the allocator may give a larger tensor a tighter block: at most one unsplit remainder each
     assert peak(max_num_batched_tokens=tokens + more, max_num_seqs=seqs) >= base - 3 * MIB
     assert peak(max_num_batched_tokens=tokens, max_num_seqs=seqs + more) >= base - 3 * MIB
+
+
+def test_features_of_several_depths_wait_in_the_encoder_cache() -> None:
+    facts = facts_of("Qwen/Qwen3-VL-8B-Instruct")
+    flat = replace(facts, deepstack_levels=0)
+    engine = engine_of("Qwen/Qwen3-VL-8B-Instruct", "H100", max_num_batched_tokens=8192)
+    peaks = [peak_activation_bytes(one, gpu_of("H100"), engine, 1, 1) for one in (facts, flat)]
+    assert peaks[0] - peaks[1] == 3 * 8192 * 4096 * 2
+    text_only = replace(engine, language_model_only=True)
+    assert peak_activation_bytes(facts, gpu_of("H100"), text_only, 1, 1) == peaks[1] - 8192 * 4096 * 2

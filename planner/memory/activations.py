@@ -141,7 +141,11 @@ def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int
 
 
 def _encoder_output(facts: ModelFacts, engine: EngineConfig, stage: int) -> int:
-    """Embeddings of the largest multimodal batch, which wait in the encoder cache during the pass."""
+    """Embeddings of the largest multimodal batch, which wait in the encoder cache during the pass.
+
+    Features of several depths lie beside them (qwen3_vl.py, out_hidden_size "is enlarged due to deepstack").
+    """
     if stage or not facts.tower or engine.language_model_only:
         return 0
-    return engine.max_num_batched_tokens * facts.hidden_size * ITEMSIZE_BYTES[engine.dtype]
+    width = facts.hidden_size * (1 + facts.deepstack_levels)
+    return engine.max_num_batched_tokens * width * ITEMSIZE_BYTES[engine.dtype]
