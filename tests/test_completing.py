@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
@@ -9,6 +16,8 @@ from click.testing import CliRunner
 from planner.cli import COMMANDS, gpuplan
 from planner.spec.keys import SPEC
 from planner.spec.sections import every_key
+
+PATHS = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 
 def offered(*words: str) -> list[str]:
@@ -62,3 +71,30 @@ def test_the_script_calls_this_program(shell: str) -> None:
     result = CliRunner().invoke(gpuplan, ["completion", shell])
     assert result.exit_code == 0
     assert f"_GPUPLAN_COMPLETE={shell}_complete" in result.output
+
+
+@pytest.mark.network  # bash, and the program in it
+@pytest.mark.parametrize(
+    ("line", "replies"),
+    [
+        ("gpuplan fits A10:", ["1", "2", "3", "4"]),  # readline takes what follows ":" for a word of its own
+        ("gpuplan fits H100:2", ["2"]),
+        ("gpuplan plan x.yaml --set engine.kv_cache_dtype=", ["auto", "fp8"]),
+        ("gpuplan plan x.yaml --set gpu.types=[H2", ["[H200]"]),
+        ("gpuplan plan x.yaml --set engine.kv_c", ["engine.kv_cache_dtype="]),
+        ("gpuplan valid", ["validate"]),
+        ("gpuplan plan Qwen/Qwen3-8", ["Qwen/Qwen3-8B"]),
+        ("gpuplan plan nothing-like-it", []),
+    ],
+)
+def test_bash_completes_past_its_word_breaks(line: str, replies: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "gpuplan"
+    program.write_text(f"#!{sys.executable}\nfrom planner.cli import main\nmain()\n")
+    program.chmod(0o755)
+    script = CliRunner().invoke(gpuplan, ["completion", "bash"]).output
+    asked = f"compopt() {{ :; }}\nCOMP_LINE={shlex.quote(line)}\nCOMP_POINT={len(line)}\nCOMP_WORDBREAKS=$' \\t\\n=:'\n"
+    call = f'_gpuplan_completion {program}\nprintf "%s\\n" "${{COMPREPLY[@]}}"\n'
+    bash = [str(shutil.which("bash")), "-c", script + asked + call]
+    done = subprocess.run(bash, capture_output=True, text=True, check=True, cwd=tmp_path, env=os.environ | PATHS)
+    assert done.stderr == ""
+    assert done.stdout.split() == replies
