@@ -66,7 +66,7 @@ def needs(facts: ModelFacts, gpu: str, engine: EngineConfig, split: tuple[int, i
 
 
 @pytest.mark.parametrize("grown", ["max_model_len", "max_num_seqs", "max_num_batched_tokens"])
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(MODELS, GPUS, SPLITS, VERSIONS, LENGTHS, SEQS, TOKENS, st.integers(1, 40000), st.booleans())
 def test_more_context_sequences_or_batched_tokens_never_need_less(
     grown: str,
@@ -96,7 +96,7 @@ def test_more_context_sequences_or_batched_tokens_never_need_less(
     assert needs(facts, gpu, few, split) <= needs(facts, gpu, many, split)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(MODELS, GPUS, SPLITS, VERSIONS, LENGTHS, st.booleans())
 def test_more_gpus_never_need_more_on_each(
     repo: str, gpu: str, split: tuple[int, int], version: str, length: int, deeper: bool
@@ -114,7 +114,7 @@ def test_more_gpus_never_need_more_on_each(
     assert blocks[1] <= blocks[0]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(MODELS, GPUS, SPLITS, VERSIONS, LENGTHS, st.integers(1, 60))
 def test_tokens_never_rise_with_a_larger_dtype(
     repo: str, gpu: str, split: tuple[int, int], version: str, length: int, gib: int
@@ -163,7 +163,7 @@ def whole_and_copies(module: Module, tp: int, dtype: str) -> tuple[int, int]:
     return module.out_features * rows * itemsize, copied * rows * itemsize
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PLAIN), st.sampled_from([1, 2, 4, 8]))
 @example("meta-llama/Llama-3.1-8B-Instruct", 8)
 @example("Qwen/Qwen2.5-0.5B-Instruct", 2)
