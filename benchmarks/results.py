@@ -8,8 +8,9 @@ python benchmarks/results.py --rows FILE    your own rows instead
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from planner.catalog import Catalog
     from planner.memory.account import Memory
+    from planner.model.facts import ModelFacts
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 GIB = 2**30
@@ -57,7 +59,7 @@ def planned(start: Measurement, catalog: Catalog) -> Row:
     gpu, tp, pp = catalog.gpus[start.gpu], start.tensor_parallel_size, start.pipeline_parallel_size
     spec = Spec(
         name="measured",
-        model=ModelSpec(repo=start.model, quantization="fp8" if start.flags.get("quantization") else "auto"),
+        model=ModelSpec(repo=start.model, quantization="fp8" if _quantized_at_load(start, facts) else "auto"),
         engine=EngineSpec(
             version=start.engine_version,
             max_model_len=start.max_model_len,
@@ -66,6 +68,7 @@ def planned(start: Measurement, catalog: Catalog) -> Row:
             kv_cache_dtype="fp8" if start.kv_cache_dtype.startswith("fp8") else "auto",
             enforce_eager=start.enforce_eager,
             gpu_memory_utilization=start.gpu_memory_utilization,
+            enable_expert_parallel=start.enable_expert_parallel,
         ),
     )
     engine = resolve_engine(spec, facts, gpu, tp, pp)
@@ -73,6 +76,10 @@ def planned(start: Measurement, catalog: Catalog) -> Row:
     layouts = stage_layouts(facts, gpu, engine, tp, pp)
     kv_cache = plan_kv_cache(layouts, [memory.available_kv_bytes for memory in memories], engine, pp)
     return Row(start, memories[0], kv_cache.tokens)
+
+
+def _quantized_at_load(start: Measurement, facts: ModelFacts) -> bool:
+    return start.quantization == "fp8" and not facts.quantization
 
 
 def results(rows: Sequence[Measurement], catalog: Catalog) -> str:
@@ -119,8 +126,10 @@ def _conditions(start: Measurement) -> Iterable[str]:
         yield "eager"
     if start.kv_cache_dtype.startswith("fp8"):
         yield "FP8 KV"
-    if start.flags.get("quantization"):
+    if start.quantization == "fp8" and "FP8" not in start.model:
         yield "FP8 at load"
+    if start.enable_expert_parallel:
+        yield "expert parallel"
 
 
 def _kv_error(row: Row) -> float:
@@ -132,7 +141,7 @@ def note_part(speeds: Sequence[Measurement], catalog: Catalog) -> str:
     rows = [
         row
         for row in speeds
-        if (row.requests, row.input_tokens, row.output_tokens) == NOTE_LOAD and row.note and "note's" in row.note
+        if (row.requests, row.input_tokens, row.output_tokens) == NOTE_LOAD and "gpuplan bench" in row.source
     ]
     cells = []
     for row in sorted(rows, key=lambda row: row.count):
@@ -154,9 +163,13 @@ def note_part(speeds: Sequence[Measurement], catalog: Catalog) -> str:
         [
             "## The note's benchmark",
             "",
-            f"{requests} prompts of {tokens_in} tokens through `LLM.generate`, {tokens_out} tokens each.",
+            f"{requests} prompts of {tokens_in} tokens through `LLM.generate`, {tokens_out} tokens each:",
+            "",
+            "    gpuplan bench llama-2-7b.yaml --num-gpus 1,2 --plot note.svg",
             "",
             *_table(header, cells),
+            "",
+            "![avg tok/sec by number of GPUs](note.svg)",
             "",
         ]
     )
@@ -164,28 +177,31 @@ def note_part(speeds: Sequence[Measurement], catalog: Catalog) -> str:
 
 def flags_part(rows: Sequence[Measurement]) -> str:
     """Rendered flags beside bare defaults: output tokens per second of three loads, and seconds to start."""
-    named: dict[str, list[Measurement]] = {}
+    kinds: dict[str, list[Measurement]] = {}
     for row in rows:
         if row.note and ("rendered" in row.note or "defaults" in row.note):
-            named.setdefault(row.note, []).append(row)
+            kinds.setdefault(ONE_OF_SEVERAL.sub("", row.note), []).append(row)
     loads = [(1, 128, 128), (59, 45, 350), (256, 512, 128)]
     cells = []
-    for note, group in named.items():
-        start = next(row.start_s for row in group if row.start_s is not None)
-        by_load = {(row.requests, row.input_tokens, row.output_tokens): row for row in group if row.is_speed}
-        cells.append((note, f"{start:.0f} s", *(_speed(by_load.get(load)) for load in loads)))
-    header = ("Llama-3.1-8B on one H200", "start", "1 × (128, 128)", "59 × (45, 350)", "256 × (512, 128)")
+    for kind, group in kinds.items():
+        starts = [row.start_s for row in group if row.start_s is not None]
+        speeds: dict[tuple[int | None, int | None, int | None], list[Measurement]] = {}
+        for row in group:
+            speeds.setdefault((row.requests, row.input_tokens, row.output_tokens), []).append(row)
+        seconds = ", ".join(f"{start:.0f}" for start in starts)
+        cells.append((kind, f"{seconds} s", *(_mean_speed(speeds.get(load, [])) for load in loads)))
+    header = ("Llama-3.1-8B on one H200", "until ready", "1 × (128, 128)", "59 × (45, 350)", "256 × (512, 128)")
     words = (
         "What the template renders is what `vllm serve` would take by itself on this GPU, said aloud: no flag here\n"
         "beats the defaults, so none is set. Twice the batched tokens gain nothing; eager starts sooner and serves at\n"
-        "a third of the speed. The same flags took from 43 to 73 s to start, more than any difference between flags."
+        "a third of the speed. The same flags took from 45 to 73 s to start, more than any difference between flags."
     )
     table = _table(header, cells)
     return "\n".join(
         [
             "## Rendered flags against defaults",
             "",
-            "Output tokens per second, mean of three runs.",
+            "Output tokens per second: mean and spread over the starts, each the mean of two or three runs.",
             "",
             *table,
             "",
@@ -193,6 +209,16 @@ def flags_part(rows: Sequence[Measurement]) -> str:
             "",
         ]
     )
+
+
+ONE_OF_SEVERAL = re.compile(r", (again|start \d+)$")
+
+
+def _mean_speed(rows: Sequence[Measurement]) -> str:
+    speeds = [row.output_tokens_per_second for row in rows if row.output_tokens_per_second is not None]
+    if not speeds:
+        return "-"
+    return f"{mean(speeds):,.0f}" + (f" ± {stdev(speeds):,.0f}" if len(speeds) > 1 else "")
 
 
 def _speed(row: Measurement | None) -> str:

@@ -90,7 +90,7 @@ def test_a_mixtures_tokens_are_spread_over_its_experts() -> None:
 
 def test_a_steady_load_is_a_closed_loop() -> None:
     assert workload_load(Workload(concurrency=8)).in_flight == 8
-    assert workload_load(Workload(concurrency=8)).requests == 24
+    assert workload_load(Workload(concurrency=8)).requests == 40
     assert workload_load(Workload(requests=59)) == Load(59, 512, 256)
 
 

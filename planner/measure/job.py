@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SPREAD_EXPERTS = {"VLLM_MOE_ROUTING_SIMULATION_STRATEGY": "uniform_random"}
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
 START_S = 900.0  # a start compiles, captures graphs and, for large models, fills memory with random numbers
-ROUNDS = 3  # a closed loop is measured over so many requests for each in flight
+ROUNDS = 5  # a closed loop has so many requests for each in flight; the first round only fills it
 
 
 class Load(Struct, frozen=True):

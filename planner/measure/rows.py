@@ -165,13 +165,19 @@ def _load_row(start: Measurement, load: Load, runs: Sequence[Mapping[str, Any]])
         requests=None if load.in_flight else load.requests,
         concurrency=load.in_flight,
         input_tokens=round(mean(inputs) / load.requests) if inputs else load.input_tokens,
-        output_tokens=max(1, round(mean(run["output_tokens"] for run in runs) / load.requests)),
+        output_tokens=load.output_tokens if load.in_flight else _answered(load, runs),
         runs=len(runs),
         output_tokens_per_second=round(mean(rates), 2),
         output_tokens_per_second_stdev=round(stdev(rates), 2) if len(rates) > 1 else None,
         ttft_ms=_mean_ms(runs, "ttft_s"),
         tpot_ms=_mean_ms(runs, "tpot_s"),
     )
+
+
+def _answered(load: Load, runs: Sequence[Mapping[str, Any]]) -> int:
+    """Mean tokens of an answer: one's own prompts end where the model ends them."""
+    tokens = [int(run["output_tokens"]) for run in runs]
+    return max(1, round(mean(tokens) / load.requests))
 
 
 def _mean_ms(runs: Sequence[Mapping[str, Any]], key: str) -> float | None:
