@@ -256,6 +256,8 @@ def test_prompt_files(name: str, text: str, said: str | None, tmp_path: Path) ->
     ("arguments", "said"),
     [
         (("--plot", "x.gif"), "not a picture"),
+        (("--csv", "/nowhere/x.csv"), "no such folder /nowhere"),
+        (("--html", "/nowhere/x.html"), "no such folder /nowhere"),
         (("--concurrency", "1", "--request-rate", "1"), "type one of them"),
         (("--concurrency", "0"), "type numbers above 0"),
     ],

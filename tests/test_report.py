@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from planner.comparison import compare
+from planner.errors import SpecError
 from planner.report import write_comparison_report, write_plan_report
 from planner.report.charts import memory_figure, price_figure
 from tests.browser import HOSTILE, ask, in_browser, photograph
@@ -58,6 +59,12 @@ def test_the_page_asks_the_network_for_nothing(page: Path) -> None:
     markup = re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
     assert not re.search(r"""(src|href)=|@import|url\(""", markup)
     assert "default-src 'none'" in markup
+
+
+def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    for place, why in ((tmp_path / "nowhere" / "x.html", "no such folder"), (tmp_path, "Is a directory")):
+        with pytest.raises(SpecError, match=why):
+            write_plan_report(make_plan(), (), place)
 
 
 def test_a_comparison_names_its_specs(tmp_path: Path) -> None:

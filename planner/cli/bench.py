@@ -22,6 +22,7 @@ WHOLE = click.IntRange(1, 1_000_000)
 MS = click.FloatRange(min=0, min_open=True)
 FILE = click.Path(dir_okay=False, path_type=Path)
 MOST_LOADS = 32
+ELSEWHERE = "Give the URL of what runs elsewhere instead, or `gpuplan measure` rents a GPU on Modal."
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):
@@ -85,10 +86,11 @@ def bench(
     end_on_terminate()
     online = spec_or_url.startswith(("http://", "https://"))
     _check_plot(plot)
+    _check_folders(csv_file, plot)
     if html:
-        from planner.report.fill import check_charts
+        from planner.report.fill import check_page
 
-        check_charts()
+        check_page(html)
     points = _online(spec_or_url, **asked) if online else _offline(spec_or_url, **asked)
     if not points:
         click.echo("Nothing ran to its end.", err=True)
@@ -126,6 +128,12 @@ def _check_plot(plot: Path | None) -> None:
         raise SpecError([f"--plot: {plot}: not a picture. Type a name that ends in {', '.join(KINDS)}."])
     if find_spec("matplotlib") is None:
         raise SpecError(["--plot: matplotlib is not installed. Type pip install 'gpuplan[plots]'."])
+
+
+def _check_folders(*files: Path | None) -> None:
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise SpecError([f"{file}: no such folder {file.parent}. Make it, or name another file."])
 
 
 def _online(
@@ -191,7 +199,7 @@ def _offline(
 
     texts = read_prompts(prompts) if prompts else ()
     planning = {key: asked[key] for key in ("catalog_file", "offline", "measurements_file")}
-    machine, subjects, jobs, prices = machine_gpus(), [], [], []
+    machine, subjects, jobs, prices = machine_gpus(ELSEWHERE), [], [], []
     for count in map(int, num_gpus):
         planned = plan_from(spec, overrides=(*overrides, f"gpu.counts=[{count}]"), **planning)
         [subject] = choose(planned.plan, planned.catalog, machine)

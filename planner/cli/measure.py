@@ -63,9 +63,9 @@ def measure(
 
     end_on_terminate()
     if html:
-        from planner.report.fill import check_charts
+        from planner.report.fill import check_page
 
-        check_charts()
+        check_page(html)
     planned = plan_from(spec, overrides=with_target(overrides, target), **asked)
     local = planned.spec.target == "local"
     subjects = choose(planned.plan, planned.catalog, machine_gpus() if local else None, top=top, anyway=anyway)
@@ -93,15 +93,14 @@ def measure(
     )
 
 
-def machine_gpus() -> tuple[str, ...]:
-    """This machine's GPUs; LaunchError where it has none."""
+def machine_gpus(instead: str = "Measure on Modal instead: leave out --target local.") -> tuple[str, ...]:
+    """This machine's GPUs; LaunchError where it has none, with what can be done ``instead``."""
     from planner.measure.engine import gpu_names
 
     names = gpu_names()
     if not names:
         raise LaunchError(
-            "local: no NVIDIA GPU on this machine (nvidia-smi names none), so nothing can be measured here. "
-            "Measure on Modal instead: leave out --target local."
+            f"local: no NVIDIA GPU on this machine (nvidia-smi names none), so nothing can be measured here. {instead}"
         )
     return names
 

@@ -24,8 +24,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def check_charts() -> None:
-    """SpecError where the charting library is missing: better known before a GPU is rented than after."""
+def check_page(path: Path) -> None:
+    """SpecError where a page cannot be written at ``path``: better known before a GPU is rented than after."""
+    if not path.parent.is_dir():
+        raise SpecError([f"--html: {path}: no such folder {path.parent}. Make it, or name another file."])
     if find_spec("plotly") is None:
         missing = "--html: the charts need plotly, which is not installed: pip install 'gpuplan[report]'"
         raise SpecError([missing])
@@ -41,7 +43,7 @@ def write_page(
     """One page at ``path``; ``figures`` are plotly's, by the id of the element that each is drawn in."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    check_charts()
+    check_page(path)
     environment = Environment(
         loader=FileSystemLoader(template_folder() / "report"),
         autoescape=True,
@@ -56,7 +58,10 @@ def write_page(
         figures_json=_json_for_script(figures) if figures else "",
         **values,
     )
-    path.write_text(page, encoding="utf-8")
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise SpecError([f"--html: {path}: {error.strerror}. Name another file."]) from None
 
 
 def _plotly_source() -> str:
