@@ -31,10 +31,10 @@ from planner.model.parameters import count_parameters
 
 GIB = 2**30
 LOADING_LIMITS = {"mxfp4": 0.01, "awq": 0.02}  # of measured rows; others 0.005
-# what a format's kernels add at load, and the plan leaves out
+# what a format's kernels add at load: planned but for the blocks in which repacked tensors come to lie
 FORMAT_NOTES = {
-    "mxfp4": "Triton's swizzled layout pads values and scales to whole tiles: not planned",
-    "awq": "repacked tensors reuse blocks that may be larger than they are: not planned",
+    "mxfp4": "Triton's layout pads scales to 256 rows and keeps fp32 biases (planned); which freed blocks it reuses is not",
+    "awq": "Marlin keeps fp16 zero points (planned); which freed blocks repacking reuses is not",
 }
 
 
