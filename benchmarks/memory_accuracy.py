@@ -33,8 +33,8 @@ GIB = 2**30
 LOADING_LIMITS = {"mxfp4": 0.01, "awq": 0.02}  # of measured rows; others 0.005
 # what a format's kernels add at load: planned but for the blocks in which repacked tensors come to lie
 FORMAT_NOTES = {
-    "mxfp4": "Triton's layout pads scales to 256 rows and keeps fp32 biases (planned); which freed blocks it reuses is not",
-    "awq": "Marlin keeps fp16 zero points (planned); which freed blocks repacking reuses is not",
+    "mxfp4": "Triton's padded scales and fp32 biases are planned; which freed blocks the swizzle reuses is not",
+    "awq": "Marlin's own layout is planned; which freed blocks the repacking reuses is not",
 }
 
 
