@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,6 +232,9 @@ def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WANDB_SILENT", "true")
     assert log_points(POINTS, {"source": "a test"}, "gpuplan", tmp_path)
     [run] = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + 30  # wandb's own process writes the file, in its own time
+    while run.stat().st_size <= 500 and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert run.stat().st_size > 500
 
 
