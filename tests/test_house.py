@@ -32,7 +32,7 @@ PURE = sorted(
 )
 ALLOWED = {  # module -> the one thing of the world it needs, and why it is at the rim after all
     "verify.py": {"urllib", "http"},
-    "__main__.py": set(),
+    "__main__.py": {"os"},  # the process ends here
 }
 
 

@@ -115,3 +115,6 @@ def main(args: list[str] | None = None) -> Any:
     except GpuplanError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be written
+        click.echo(f"{error.filename or 'output'}: {error.strerror or error}. Nothing more was written.", err=True)
+        sys.exit(1)

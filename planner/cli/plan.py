@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from pathlib import Path
@@ -35,7 +34,6 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     gpuplan plan meta-llama/Llama-2-70b-chat-hf --offline
     gpuplan plan specs/70b.yaml --set engine.kv_cache_dtype=fp8 --json
     """
-    gc.disable()  # the process ends with the plan: looking for cycles meanwhile costs a tenth of its time
     from planner.cli.paint import paint
     from planner.cli.planning import month_of, plan_from
     from planner.hints import find_hints

@@ -1,0 +1,66 @@
+"""The console script: exit codes, pipes that close early, disks that are full; sentences, no tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.network  # child processes
+
+SPEC = str(Path(__file__).parent.parent / "specs" / "70b.yaml")
+FULL = Path("/dev/full")
+
+
+def run(*words: str, stdout: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "planner", *words], check=False, stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("plan", SPEC, "--offline"), 0, "2×A100-80GB"),
+        (("plan", SPEC, "--offline", "--set", "gpu.types=[L4]", "--set", "gpu.counts=[1]"), 4, "memory"),
+        (("plan", SPEC, "--offline", "--set", "budget.max_usd_per_hour=1"), 5, "budget"),
+        (("models", "llama-2-70b"), 0, "meta-llama/Llama-2-70b"),
+        (("--help",), 0, "plan"),
+        (("doctor",), None, "vllm"),
+    ],
+)
+def test_what_is_printed_and_the_exit_code_arrive(words: tuple[str, ...], code: int | None, said: str) -> None:
+    done = run(*words)
+    assert code is None or done.returncode == code, done.stderr
+    assert said in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("plan", "absent.yaml"), ("plan", "--nonsense"), ("bogus",)])
+def test_what_cannot_be_run_is_a_sentence_and_exit_2(words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+
+
+@pytest.mark.parametrize("words", [("models",), ("plan", SPEC, "--offline")])
+def test_a_reader_that_goes_away_early_is_no_bug(words: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "planner", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_is_a_sentence() -> None:
+    with FULL.open("w") as full:
+        done = run("plan", SPEC, "--offline", stdout=full)
+    assert done.returncode == 1
+    assert "No space left on device. Nothing more was written." in done.stderr
