@@ -36,8 +36,8 @@ COMMANDS: dict[str, list[str]] = {
     "gpuplan cost compare": [GPUPLAN, "cost", "compare", SPEC, "--offline"],
 }
 LIMITS = (  # (command, against, times)
-    ("gpuplan plan", "import click, yaml, pydantic", 2.0),
-    ("gpuplan --help", "import click", 1.5),
+    ("gpuplan plan", "import click, yaml, pydantic", 1.3),
+    ("gpuplan --help", "import click", 1.2),
 )
 LIBRARY = """
 import time, datetime, statistics
