@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +23,16 @@ from planner.measure.host import runner
 from planner.measure.job import SPREAD_EXPERTS, Job, Load, engine_split, job_values, make_job, workload_load
 from planner.measure.on_modal import render_measure
 from planner.measure.rows import Outcome, make_rows, refusal
-from planner.measurements import append_rows, load_measurements
+from planner.measurements import append_rows, load_measurements, own_file, read_rows
 from planner.workload import Workload
+from tests.command import gpuplan
+from tests.modal_server.containers import INSIDE
+from tests.modal_server.faults import Fault
 
 if TYPE_CHECKING:
     from planner.cli.planning import Planned
     from planner.deployment.running import Progress
+    from tests.modal_server import World
 
 STAND_IN = Path(__file__).parent / "vllm_stand_in"
 SPEC = """\
@@ -304,3 +309,39 @@ def test_a_burst_is_timed_from_its_first_request_to_its_last_token() -> None:
     engine = Steps()
     assert runner.step_through(engine, [{}] * 5, lambda share: round(8 * share), 5)["output_tokens"] == 40
     assert engine.asked == [8] * 5
+
+
+@pytest.mark.network
+def test_a_start_on_modal_is_asked_paid_measured_and_gone(tmp_path: Path, world: World) -> None:
+    """By the real client against the loopback server; the container has a stand-in of vLLM."""
+    world.container_env["PYTHONPATH"] = os.pathsep.join([str(INSIDE), str(STAND_IN)])
+    spec = tmp_path / "l7.yaml"
+    spec.write_text(SPEC)
+    asked = gpuplan("measure", spec, "--offline")
+    assert (asked.code, world.of_rpc("FunctionCreate")) == (2, [])
+    assert "Rent 1×H200 on Modal for a few minutes: at most $" in asked.err
+
+    done = gpuplan("measure", spec, "--offline", "--yes", "--runs", "2")
+    assert done.code == 0, done.err
+    assert "model loading" in done.out
+    function = world.of_rpc("FunctionCreate")[-1].function
+    assert (function.resources.gpu_config.gpu_type, function.resources.gpu_config.count) == ("H200", 1)
+    assert all(app.stopped_at for app in world.apps.values())
+    start, load = read_rows(own_file())
+    assert (start.num_blocks, start.source) == (14727, "gpuplan measure on Modal")
+    assert load.requests == 4
+
+    planned_after = gpuplan("plan", spec, "--offline")
+    assert "measured" in planned_after.out
+
+
+@pytest.mark.network
+def test_a_start_that_modal_refuses_is_said_and_leaves_nothing(tmp_path: Path, world: World) -> None:
+    spec = tmp_path / "l7.yaml"
+    spec.write_text(SPEC)
+    world.faults.append(Fault("FunctionCreate", error="RESOURCE_EXHAUSTED", message="no GPUs left"))
+    done = gpuplan("measure", spec, "--offline", "--yes")
+    assert done.code == 7
+    assert "no GPUs left" in done.err
+    assert "Traceback" not in done.err
+    assert all(app.stopped_at for app in world.apps.values())
