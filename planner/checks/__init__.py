@@ -9,6 +9,7 @@ from planner.checks.flags import check_flags
 from planner.checks.formats import check_capability, check_dtype, check_format_support
 from planner.checks.quantization_shard import check_quantization_shard
 from planner.checks.shards import (
+    check_architecture,
     check_attention_heads,
     check_dimensions,
     check_engine_support,
@@ -46,8 +47,10 @@ CODES = (
     "budget",
 )
 
-# What needs no memory arithmetic, in the order of CODES; memory, kv_cache, slo and budget follow in judge.
+# What needs no memory arithmetic, in the order of CODES but for the class, which vLLM looks up first; memory, kv_cache,
+# slo and budget follow in judge.
 CHECKS: tuple[Check, ...] = (
+    check_architecture,
     check_attention_heads,
     check_kv_heads,
     check_dimensions,

@@ -73,12 +73,15 @@ def check_pipeline(facts: ModelFacts, candidate: Candidate, engine: EngineConfig
     return None
 
 
-def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
-    """Classes that a version removed, classes with rules of their own, and settings a dense model has no use for."""
-    version = ".".join(map(str, engine.version))
-    if facts.engine_removed_in and engine.rules >= _version(facts.engine_removed_in):
+def check_architecture(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
+    """registry.py _raise_for_unsupported: classes that a version no longer has, or does not have yet."""
+    version, last = ".".join(map(str, engine.version)), facts.engine_last_version
+    # rules too: below the oldest documented version the class may exist, but nothing is known of its memory
+    if last and max(engine.version, engine.rules) > _version(last):
         return Refusal(
-            "engine_support", f"vLLM {version} has removed {facts.architecture} (in {facts.engine_removed_in})."
+            "engine_support",
+            f"Model architecture {facts.architecture} was supported in vLLM until v{last}, and is not supported "
+            "anymore. Please use an older version of vLLM if you want to use this model architecture.",
         )
     if facts.engine_added_in and engine.version < _version(facts.engine_added_in):
         return Refusal(
@@ -86,6 +89,11 @@ def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: Engine
             f"Model architectures ['{facts.architecture}'] are not supported for now: vLLM {version} does not have the "
             f'class. Type engine.version: "{facts.engine_added_in}" or later.',
         )
+    return None
+
+
+def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """Classes with rules of their own, and settings a dense model has no use for."""
     if facts.needs_trust_remote_code and not engine.trust_remote_code:
         return Refusal(
             "engine_support",

@@ -204,7 +204,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     num_experts: int = 0
     quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
     needs_trust_remote_code: bool = False
-    engine_removed_in: str | None = None
+    engine_last_version: str | None = None  # the last version with the class; None: the newest documented has it
     engine_added_in: str | None = None  # None: the oldest documented version has the class
     notes: tuple[str, ...] = ()
     default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len

@@ -91,6 +91,7 @@ ARCHITECTURES: dict[str, str] = {
     "Ministral3ForCausalLM": "dense.llama",
     "MistralForCausalLM": "dense.llama",
     "MixtralForCausalLM": "moe.mixtral",
+    "MllamaForConditionalGeneration": "mllama.mllama",
     "MptForCausalLM": "dense.mpt",
     "NemotronForCausalLM": "classic.nemotron",
     "NemotronHForCausalLM": "nemotron.nemotron_h",

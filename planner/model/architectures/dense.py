@@ -222,7 +222,10 @@ def starcoder2(config: Config) -> ModelFacts:
 
 
 def mpt(config: Config) -> ModelFacts:
-    """MHA with ALiBi, so no position table; a plain MLP; a tied head; no biases unless no_bias is false."""
+    """MHA with ALiBi, so no position table; a plain MLP; a tied head; no biases unless no_bias is false.
+
+    The class is gone after 0.28.0 (registry.py _PREVIOUSLY_SUPPORTED_MODELS).
+    """
     text = text_config(config)
     size, num_heads = required(text, "d_model"), required(text, "n_heads")
     kv_heads = (text.get("attn_config") or {}).get("kv_n_heads") or num_heads
@@ -242,6 +245,6 @@ def mpt(config: Config) -> ModelFacts:
         kv_heads=kv_heads,
         head_dim=heads.head_dim,
         embedding_name="transformer.wte",
-        flags={"layers_prefix": "transformer.blocks"},
+        flags={"layers_prefix": "transformer.blocks", "engine_last_version": "0.28.0"},
     )
     return assemble(config, layers, body)
