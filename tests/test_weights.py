@@ -64,7 +64,7 @@ def test_an_unknown_commit_is_resolved_recorded_and_served_from_its_own_path(
     assert set(record["files"]) == {"config.json", "model.safetensors"}
     assert (snapshot(world) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not (snapshot(world) / "pytorch_model.bin").exists()
-    assert "0.0 of 0.0 GB" in done.err
+    assert " of 0.0 MB" in done.err
     assert f"org/toy@{SHA} is in place" in done.err
     created = world.of_rpc("FunctionCreate")
     assert [request.function.function_name for request in created] == ["download", "Engine"]
