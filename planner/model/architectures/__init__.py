@@ -90,6 +90,7 @@ ARCHITECTURES: dict[str, str] = {
     "MiniMaxM2ForCausalLM": "moe.minimax_m2",
     "Ministral3ForCausalLM": "dense.llama",
     "MistralForCausalLM": "dense.llama",
+    "Mistral3ForConditionalGeneration": "llava.mistral3",
     "MixtralForCausalLM": "moe.mixtral",
     "MllamaForConditionalGeneration": "mllama.mllama",
     "MptForCausalLM": "dense.mpt",

@@ -1,0 +1,50 @@
+"""An image encoder, a projector and any language model: Mistral 3.
+
+vllm/model_executor/models/mistral3.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.model.architectures.blocks import norm
+from planner.model.architectures.image_encoders import image_encoder
+from planner.model.architectures.nested import beside, nested_text
+from planner.model.architectures.reading import optional, required
+from planner.model.facts import Linear, Output, Parameter
+
+if TYPE_CHECKING:
+    from planner.model.architectures.blocks import Modules
+    from planner.model.architectures.reading import Config
+    from planner.model.facts import ModelFacts
+
+# checkpoint -> engine: hf_to_vllm_mapper.orig_to_new_prefix of these classes
+PREFIXES = (
+    ("model.language_model.", "language_model.model."),
+    ("model.vision_tower", "vision_tower"),
+    ("model.multi_modal_projector", "multi_modal_projector"),
+)
+
+
+def mistral3(config: Config) -> ModelFacts:
+    """Mistral Small 3.1 and 3.2, Ministral 3: Pixtral's encoder and a projector that merges neighbouring patches."""
+    encoder, width = image_encoder(config, -1)
+    merged = width * optional(config, "spatial_merge_size", default=2) ** 2
+    tower = (
+        *encoder,
+        *norm("multi_modal_projector.norm", width),
+        Parameter("multi_modal_projector.patch_merger.merging_layer.weight", (width, merged)),
+        *projector(config, width, biased=False),
+    )
+    return beside(config, tower, *PREFIXES)
+
+
+def projector(config: Config, width: int, *, biased: bool) -> Modules:
+    """Two layers into the language model's width; ``biased``: the class's default."""
+    text_width = required(nested_text(config), "hidden_size")
+    bias = bool(optional(config, "multimodal_projector_bias", default=biased))
+    name = "multi_modal_projector"
+    return (
+        Linear(f"{name}.linear_1", width, (Output(text_width),), "column", bias=bias),
+        Linear(f"{name}.linear_2", text_width, (Output(text_width),), "row", bias=bias),
+    )
