@@ -1,6 +1,6 @@
-"""The local target with vLLM itself, on CPU: deploy, ready, verified, one streamed completion, stopped.
+"""The local target with vLLM itself, on CPU: deploy, ready, verified, one streamed completion, benched, stopped.
 
-pytest -m live tests/test_local_live.py       with a `vllm` for CPU (0.32.0 was used) on the PATH
+pytest -m live tests/test_local_live.py       with a `vllm` for CPU (0.32.0 was used) and `guidellm` on the PATH
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ def test_a_toy_model_is_served_for_real(spec: Path) -> None:
     assert status == 200
     assert pieces >= 4
     assert "healthy" in gpuplan("status", spec).out
+    loads = ("--concurrency", "1,2", "--requests", "4", "--input-tokens", "32", "--output-tokens", "8")
+    benched = gpuplan("bench", url, *loads, "--json")
+    assert benched.code == 0, benched.err
+    points = json.loads(benched.out)["points"]
+    assert [(point["requests"], point["failed"]) for point in points] == [(4, 0), (4, 0)]
+    assert all(point["output_tokens_per_second"] > 0 and point["ttft_ms"]["p50"] > 0 for point in points)
     stopped = gpuplan("stop", spec, "--yes")
     assert stopped.code == 0, stopped.err
     with pytest.raises(OSError, match="refused"):
