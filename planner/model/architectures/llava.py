@@ -1,11 +1,13 @@
-"""An image encoder, a projector and any language model: Mistral 3.
+"""An image encoder, a projector and any language model: the LLaVA line, Pixtral among it, and Mistral 3.
 
-vllm/model_executor/models/mistral3.py.
+vllm/model_executor/models/{llava,llava_next,mistral3}.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from planner.model.architectures.blocks import norm
 from planner.model.architectures.image_encoders import image_encoder
@@ -23,7 +25,27 @@ PREFIXES = (
     ("model.language_model.", "language_model.model."),
     ("model.vision_tower", "vision_tower"),
     ("model.multi_modal_projector", "multi_modal_projector"),
+    ("model.image_newline", "image_newline"),
 )
+
+
+def llava(config: Config) -> ModelFacts:
+    """LLaVA 1.5, Pixtral as Hugging Face has it, and all that join an encoder to a language model as they do."""
+    encoder, width = image_encoder(config, -2)
+    return beside(config, (*encoder, *projector(config, width, biased=True)), *PREFIXES)
+
+
+def llava_next(config: Config) -> ModelFacts:
+    """LLaVA 1.6: features of several layers side by side where they are asked for, and a learned line break.
+
+    The break is a parameter of the model itself: every pipeline stage has it, with and without the encoder.
+    """
+    encoder, width = image_encoder(config, -2)
+    chosen = optional(config, "vision_feature_layer", default=-2)
+    features = width * (len(chosen) if isinstance(chosen, list) else 1)
+    newline = Parameter("image_newline", (required(nested_text(config), "hidden_size"),))
+    facts = beside(config, (*encoder, *projector(config, features, biased=True)), *PREFIXES)
+    return replace(facts, everywhere=(*facts.everywhere, newline))
 
 
 def mistral3(config: Config) -> ModelFacts:
