@@ -57,6 +57,8 @@ ARCHITECTURES: dict[str, str] = {
     "Glm4ForCausalLM": "dense.glm4",
     "Glm4MoeForCausalLM": "moe.glm4_moe",
     "Glm4MoeLiteForCausalLM": "mla.deepseek",
+    "Glm4vForConditionalGeneration": "vision.glm4v",
+    "Glm4vMoeForConditionalGeneration": "vision.glm4v_moe",
     "GlmForCausalLM": "llama_kin.glm",
     "GlmMoeDsaForCausalLM": "mla.deepseek",
     "GptOssForCausalLM": "moe.gpt_oss",

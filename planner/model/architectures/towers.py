@@ -1,7 +1,7 @@
 """Vision towers: encoders and projectors, as vLLM builds them beside a language model.
 
-vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,siglip,gemma3_mm}.py. A tower is a flat tuple of modules;
-language_model_only leaves it out.
+vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,glm4_1v,siglip,gemma3_mm}.py. A tower is a flat tuple of
+modules; language_model_only leaves it out.
 """
 
 from __future__ import annotations
@@ -125,6 +125,39 @@ def qwen3_vl_tower(config: Config) -> Modules:
         *(under("visual.blocks.0", block) * required(vision, "depth")),
         *merger("visual.merger", width, merged, out, names, norm_bias=True),
         *(merger("visual.deepstack_merger_list", merged, merged, out, names, norm_bias=True) * deep),
+        vision_rope(width // num_heads),
+    )
+
+
+def glm4v_tower(config: Config) -> Modules:
+    """GLM-4.1V and GLM-4.5V: RMSNorms, gated MLPs as wide as the output, learned positions, a gated merger.
+
+    The names of vision_config are not what they seem: intermediate_size is the merger's.
+    """
+    vision = config["vision_config"]
+    width, num_heads = required(vision, "hidden_size"), required(vision, "num_heads")
+    out, patch = required(vision, "out_hidden_size"), required(vision, "patch_size")
+    heads = Heads(width, num_heads, num_heads, width // num_heads)
+    block = (
+        *norm("norm1", width),
+        *norm("norm2", width),
+        qkv_linear(heads, "attn.qkv"),
+        Linear("attn.proj", width, (Output(width),), "row", in_heads=num_heads),
+        *gated_mlp(width, out),
+    )
+    channels, frames = optional(vision, "in_channels", default=3), optional(vision, "temporal_patch_size", default=2)
+    merge, positions = required(vision, "spatial_merge_size"), (required(vision, "image_size") // patch) ** 2
+    return (
+        *patch_embedding("visual.patch_embed.proj", width, channels, frames, patch, patch, bias=True),
+        *(under("visual.blocks.0", block) * required(vision, "depth")),
+        Linear("visual.merger.proj", out, (Output(out),), "column"),
+        *norm("visual.merger.post_projection_norm", out, bias=True),
+        *gated_mlp(out, required(vision, "intermediate_size"), "visual.merger"),
+        Parameter("visual.embeddings.position_embedding.weight", (positions, width)),
+        Parameter("visual.embeddings.position_ids", (1, positions), dtype="int64", buffer=True, loaded=False),
+        *norm("visual.post_conv_layernorm", width),
+        *patch_embedding("visual.downsample", out, width, merge, merge, bias=True),
+        *norm("visual.post_layernorm", width),
         vision_rope(width // num_heads),
     )
 

@@ -11,6 +11,7 @@ from planner.model.architectures.reading import text_config
 from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR
 from planner.model.architectures.towers import (
     gemma3_tower,
+    glm4v_tower,
     moonvit_tower,
     qwen2_5_vl_tower,
     qwen2_vl_tower,
@@ -91,6 +92,16 @@ def _longer_rope(modules: Modules) -> Modules:
         else module
         for module in modules
     )
+
+
+def glm4v(config: Config) -> ModelFacts:
+    """GLM-4.1V: GLM-4's text with three-dimensional positions."""
+    return with_tower(dense.glm4(config), glm4v_tower(config), *QWEN_PREFIXES)
+
+
+def glm4v_moe(config: Config) -> ModelFacts:
+    """GLM-4.5V: the text of GLM-4.5-Air."""
+    return with_tower(moe.glm4_moe(config), glm4v_tower(config), *QWEN_PREFIXES)
 
 
 def gemma3(config: Config) -> ModelFacts:
