@@ -76,6 +76,8 @@ def check_pipeline(facts: ModelFacts, candidate: Candidate, engine: EngineConfig
 def check_architecture(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
     """registry.py _raise_for_unsupported: classes that a version no longer has, or does not have yet."""
     version, last = ".".join(map(str, engine.version)), facts.engine_last_version
+    if not facts.engine_has_class:
+        return Refusal("engine_support", f"Model architectures ['{facts.architecture}'] are not supported for now.")
     # rules too: below the oldest documented version the class may exist, but nothing is known of its memory
     if last and max(engine.version, engine.rules) > _version(last):
         return Refusal(

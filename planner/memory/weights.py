@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
 INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
+INDEX_TOKEN_MULTIPLE = 4  # models/minimax_m3/nvidia/model.py: the same buffer [padded tokens, index heads, blocks]
 
 Schemes = tuple["Scheme | None", ...]
 Part = Literal["everywhere", "embedding", "first_only", "lm_head", "final", "tower"]  # fields of ModelFacts
@@ -95,12 +96,21 @@ def rank_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
     """Of each stage: storages, or with ``in_blocks`` the block of each."""
     facts = rank.facts
     before = _bytes_before(rank)
-    indices = rank.sized(rank.engine.max_num_batched_tokens * facts.index_topk * INDEX_ITEM_BYTES)
-    anywhere = indices + _deepstack_bytes(rank)
+    anywhere = _index_bytes(rank) + _deepstack_bytes(rank)
     return tuple(
         before[layers.stop] - before[layers.start] + _outside_bytes(rank, pp, stage) + anywhere
         for stage, layers in enumerate(stage_ranges(facts.num_hidden_layers, pp))
     )
+
+
+def _index_bytes(rank: Rank) -> int:
+    """What an indexer picked for each token of a batch: one row, or one per index head of the rank."""
+    facts, tokens = rank.facts, rank.engine.max_num_batched_tokens
+    if facts.index_heads is None:
+        return rank.sized(tokens * facts.index_topk * INDEX_ITEM_BYTES)
+    heads = max(1, facts.index_heads // rank.tp)
+    padded = -(-tokens // INDEX_TOKEN_MULTIPLE) * INDEX_TOKEN_MULTIPLE
+    return rank.sized(padded * heads * facts.index_topk * INDEX_ITEM_BYTES)
 
 
 def _outside_bytes(rank: Rank, pp: int, stage: int) -> int:

@@ -204,6 +204,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     num_experts: int = 0
     quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
     needs_trust_remote_code: bool = False
+    engine_has_class: bool = True  # False: no documented version has it; the model is counted and refused
     engine_last_version: str | None = None  # the last version with the class; None: the newest documented has it
     engine_added_in: str | None = None  # None: the oldest documented version has the class
     notes: tuple[str, ...] = ()
@@ -215,6 +216,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     tower_heads: int | None = None  # where tp does not divide them the whole tower is on every rank; None: it must
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
+    index_heads: int | None = None  # that buffer holds so many heads, divided over TP; None: one for all
     deepstack_levels: int = 0  # vision features added to early layers: one buffer of hidden states per level
     tables_everywhere: bool = False  # the class builds embedding, final norm and head on every pipeline stage
     embedding_everywhere: bool = False  # the class builds the embedding alone on every pipeline stage
