@@ -31,6 +31,8 @@ ARCHITECTURES: dict[str, str] = {
     "Cohere2ForCausalLM": "dense.cohere",
     "CohereForCausalLM": "dense.cohere",
     "CwmForCausalLM": "llama_kin.llama_by_transformers",
+    "DbrxForCausalLM": "moe_kin.dbrx",
+    "DeciLMForCausalLM": "nas.deci_lm",
     "DeepseekV2ForCausalLM": "mla.deepseek",
     "DeepseekV32ForCausalLM": "mla.deepseek",
     "DeepseekV3ForCausalLM": "mla.deepseek",

@@ -1,7 +1,7 @@
-"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE.
+"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE, DBRX.
 
-vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe}.py; FlexOlmo runs through vLLM's
-Transformers backend.
+vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe,dbrx}.py; FlexOlmo runs through
+vLLM's Transformers backend.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
-from planner.model.architectures.blocks import attention, attention_cache, experts, gated_mlp, router
+from planner.model.architectures.blocks import Heads, attention, attention_cache, experts, gated_mlp, norm, router
 from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
 from planner.model.architectures.moe import Routing, everywhere, moe_block, sparse_layers
 from planner.model.architectures.reading import optional, required, text_config
-from planner.model.architectures.rope import frequencies
+from planner.model.architectures.rope import frequencies, rope_cache
 from planner.model.architectures.windows import layer_windows
 from planner.model.facts import Layer, Parameter
 
@@ -136,3 +136,35 @@ def _exaone_sparse(text: Config) -> list[bool]:
     if published := text.get("is_moe_layer"):
         return [bool(flag) for flag in published[:count]]
     return [index >= optional(text, "first_k_dense_replace", default=1) for index in range(count)]
+
+
+def dbrx(config: Config) -> ModelFacts:
+    """Wide experts under keys of their own; LayerNorms whose biases the class takes away; no head tied.
+
+    vLLM finds no count of experts in these keys, so expert parallelism is refused (num_experts 0).
+    """
+    text = text_config(config)
+    size, num_heads = required(text, "d_model"), required(text, "n_heads")
+    attn, ffn = required(text, "attn_config"), required(text, "ffn_config")
+    heads = Heads(size, num_heads, required(attn, "kv_n_heads"), size // num_heads)
+    rope = {"rope_type": "default", "rope_theta": required(attn, "rope_theta")}
+    count = required(ffn, "moe_num_experts")
+    prefix = "norm_attn_norm.attn"
+    modules = (
+        *attention(heads, prefix=prefix, qkv="Wqkv", out="out_proj"),
+        rope_cache(heads.head_dim, required(text, "max_seq_len"), rope),
+        *norm("norm_attn_norm.norm_1", size),
+        *norm("norm_attn_norm.norm_2", size),
+        *router(size, count, "ffn.router.layer"),
+        *experts(size, required(ffn, "ffn_hidden_size"), count, required(ffn, "moe_top_k"), "ffn.experts"),
+    )
+    body = Body(
+        final=norm("transformer.norm_f", size),
+        heads=num_heads,
+        kv_heads=heads.num_kv_heads,
+        head_dim=heads.head_dim,
+        embedding_name="transformer.wte",
+        flags={"layers_prefix": "transformer.blocks", "tables_everywhere": True},
+    )
+    layers = (Layer(modules, (attention_cache(heads),)),) * required(text, "n_layers")
+    return replace(assemble(config, layers, body), intermediate_size=required(ffn, "ffn_hidden_size"))

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures import ARCHITECTURES, family_of
 from planner.model.architectures.reading import text_config
+from planner.model.context import derived_max_model_len
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +73,7 @@ def beside(config: Config, tower: Modules, *prefixes: tuple[str, str]) -> ModelF
         is_multimodal=True,
         layers_prefix=f"language_model.{facts.layers_prefix}",
         name_prefixes=prefixes,
+        max_model_len=facts.max_model_len or derived_max_model_len(text),
     )
 
 
