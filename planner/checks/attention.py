@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from planner.checks.refusal import Refusal
 from planner.memory.attention import attention_of, choose_backend, late_refusal
+from planner.memory.block_sizes import block_sizes
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_settings import kv_settings
 
@@ -22,6 +23,12 @@ def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: Eng
     """vllm/platforms/cuda.py get_attn_backend_cls, and what the backend raises once it is chosen."""
     settings = kv_settings(candidate.gpu, engine, candidate.tensor_parallel_size)
     for cache, _ in cache_layers(facts):
+        if cache.kernel_block_tokens and not cache.block_tokens:
+            size = block_sizes(facts, settings).attention
+            if size % cache.kernel_block_tokens:
+                return Refusal(
+                    CODE, _no_common_block(facts, size, cache.kernel_block_tokens), cache.kernel_block_tokens, size
+                )
         if cache.kind in {"mamba", "none"} or cache.kernel_block_tokens or cache.block_tokens:
             continue  # no attention, or kernels of the model's own
         attention = attention_of(cache, facts, settings)
@@ -31,6 +38,14 @@ def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: Eng
         if reason := late_refusal(choice.backend, attention):
             return Refusal(CODE, f"{reason}: {_remedy(engine)}", _needed(attention), attention.capability)
     return None
+
+
+def _no_common_block(facts: ModelFacts, size: int, kernel: int) -> str:
+    """vllm/v1/worker/utils.py select_common_block_size; in 0.25.0 the first layer's backend alone picks the size."""
+    return (
+        f"No common block size for {size}: kernels of {facts.architecture} take blocks of {kernel} tokens. "
+        f"Type engine.extra_args: {{block-size: {kernel}}}."
+    )
 
 
 def _none_found(candidate: Candidate, attention: Attention, choice: Choice) -> str:
