@@ -1,7 +1,7 @@
-"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE, DBRX.
+"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE, DBRX, Hunyuan.
 
-vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe,dbrx}.py; FlexOlmo runs through
-vLLM's Transformers backend.
+vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe,dbrx}.py; FlexOlmo and
+Hunyuan run through vLLM's Transformers backend.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from planner.errors import ModelError
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, experts, gated_mlp, norm, router
 from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
@@ -168,3 +169,29 @@ def dbrx(config: Config) -> ModelFacts:
     )
     layers = (Layer(modules, (attention_cache(heads),)),) * required(text, "n_layers")
     return replace(assemble(config, layers, body), intermediate_size=required(ffn, "ffn_hidden_size"))
+
+
+def hunyuan_moe(config: Config) -> ModelFacts:
+    """Hunyuan-A13B: head norms and one shared expert as wide as the routed ones, through the Transformers backend.
+
+    Raises ModelError for use_cla: layers that share keys with others are not described here.
+    """
+    text = text_config(config)
+    if text.get("use_cla"):
+        raise ModelError(
+            "config.json of HunYuanMoEV1ForCausalLM: use_cla is true. Layers that take their keys from others are not "
+            "described, so the KV cache cannot be counted. Use a checkpoint without cross-layer attention."
+        )
+    count, width = required(text, "num_experts"), required(text, "intermediate_size")
+    top_k = required(text, "moe_topk")
+    head_dim = optional(text, "head_dim", "attention_head_dim")
+    routing = Routing(
+        width,
+        count,
+        max(top_k) if isinstance(top_k, list) else top_k,
+        shared_width=width,
+        shared_name="shared_mlp",
+    )
+    shape = Shape(qk_norm=True, by_transformers=True)
+    layers = sparse_layers({**text, "head_dim": head_dim}, shape, routing)
+    return assemble(config, layers, Body(num_experts=count, head_dim=head_dim))
