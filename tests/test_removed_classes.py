@@ -1,4 +1,4 @@
-"""Classes that vLLM no longer has: the model is counted and every candidate is refused in vLLM's words."""
+"""Classes that vLLM no longer has or never had: models are counted, candidates are refused in vLLM's words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from click.testing import CliRunner
 from planner.candidates import Candidate
 from planner.checks.shards import check_architecture
 from planner.cli import gpuplan
+from planner.model.architectures import make_facts
+from planner.model.identity import Checkpoint
 from planner.model.parameters import count_parameters
 from tests.made_facts import engine_of, facts_of, gpu_of
+from tests.test_families import FAMILIES
 
 MLLAMA = "meta-llama/Llama-3.2-11B-Vision-Instruct"
 MPT = "mosaicml/mpt-7b"
@@ -56,3 +59,13 @@ def test_a_plan_of_a_removed_class_says_so_for_every_size() -> None:
     assert plan["options"] == []
     assert {row["code"] for row in plan["rejected"]} <= {"engine_support", "count_not_sold"}
     assert "engine_support" in {row["code"] for row in plan["rejected"]}
+
+
+def test_a_class_that_no_version_has_is_refused_by_its_name() -> None:
+    config = {**FAMILIES["step3p5"]["config"], "architectures": ["Step3p7FlashForCausalLM"], "model_type": "step3p7"}
+    facts = make_facts(Checkpoint(repo="made/step", source="path", config=config))
+    assert count_parameters(facts) == 196_956_130_368
+    refusal = check_architecture(facts, Candidate(gpu_of("H100"), None, 8, 8, 1), engine_of(MPT, "H100", tp=8))
+    assert refusal is not None
+    assert refusal.code == "engine_support"
+    assert refusal.reason == "Model architectures ['Step3p7FlashForCausalLM'] are not supported for now."
