@@ -38,6 +38,8 @@ COUNTED_WITHOUT_SPEED = {
 
 def flag_value(flags: Mapping[str, Any], name: str) -> Any:
     """A flag by its name with dashes, however it is written; None where it is absent."""
+    if not flags:  # most specs, and asked for thousands of times in a plan
+        return None
     return flags.get(name, flags.get(name.replace("-", "_")))
 
 
