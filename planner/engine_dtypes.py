@@ -46,7 +46,7 @@ def resolve_kv_cache_dtype(asked: str, dtype: str, facts: ModelFacts, blackwell:
     """
     if asked != "auto":
         return asked
-    return checkpoint_kv_cache_dtype(facts.quantization) or blackwell or dtype
+    return facts.kv_cache_format or checkpoint_kv_cache_dtype(facts.quantization) or blackwell or dtype
 
 
 def is_quantized_kv_cache(kv_cache_dtype: str) -> bool:

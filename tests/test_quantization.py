@@ -69,7 +69,7 @@ def test_nothing_published_is_unquantized() -> None:
         {**FP8, "store_dtype": "mxfp4"},
         modelopt("W4A8_AWQ"),
         {**PUBLISHED["ct_w4a16"], "transform_config": {"config_groups": {"R1": {}}}},
-        {"quant_method": "fp8", "moe_quant_algo": "NVFP4", "model_type": "deepseek_v4"},
+        {"quant_method": "fp8", "moe_quant_algo": "W4A8", "model_type": "deepseek_v4"},
     ],
 )
 def test_what_is_not_derived_from_source_is_refused_not_guessed(config: dict[str, Any]) -> None:
@@ -197,6 +197,9 @@ def test_deepseek_v4_has_fp4_experts_unless_it_says_otherwise() -> None:
     assert quantization.method == "deepseek_v4_fp8"
     assert storage(quantization, f"{LAYER_0}.mlp.experts", kind="experts") == "mxfp4"
     assert storage(quantization, f"{LAYER_0}.attn.wq_b") == "fp8"
+    nvidia = parse_quantization({**config, "moe_quant_algo": "NVFP4"}, "deepseek_v4")
+    assert storage(nvidia, f"{LAYER_0}.mlp.experts", kind="experts") == "nvfp4"
+    assert storage(nvidia, f"{LAYER_0}.attn.wq_b") == "fp8"
     fp8_experts = parse_quantization({**config, "expert_dtype": "fp8"}, "deepseek_v4")
     assert storage(fp8_experts, f"{LAYER_0}.mlp.experts", kind="experts") == "fp8"
 

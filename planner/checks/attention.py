@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
 
 CODE = "attention_backend"
+PACKED_LATENT_FAMILIES = (9, 10, 12)  # FlashMLA on 9.0 and 10.x, FlashInfer on 12.x (_select_dsv4_attn_cls)
+HOPPER = 90
 
 
 def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     """vllm/platforms/cuda.py get_attn_backend_cls, and what the backend raises once it is chosen."""
+    if facts.kv_cache_format:
+        return _check_own_format(facts.kv_cache_format, candidate, engine)
     settings = kv_settings(candidate.gpu, engine, candidate.tensor_parallel_size)
     for cache, _ in cache_layers(facts):
         if cache.kernel_block_tokens and not cache.block_tokens:
@@ -45,6 +49,26 @@ def _no_common_block(facts: ModelFacts, size: int, kernel: int) -> str:
     return (
         f"No common block size for {size}: kernels of {facts.architecture} take blocks of {kernel} tokens. "
         f"Type engine.extra_args: {{block-size: {kernel}}}."
+    )
+
+
+def _check_own_format(own: str, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """models/deepseek_v4/attention.py _resolve_dsv4_kv_cache_dtype; v1/attention/ops/flashmla.py."""
+    if not engine.kv_cache_dtype.startswith("fp8"):
+        return Refusal(
+            CODE,
+            f"DeepseekV4 {own} layout only supports fp8 kv-cache, got {engine.kv_cache_dtype}. "
+            "Set engine.kv_cache_dtype: auto.",
+        )
+    capability = candidate.gpu.compute_capability
+    if capability // 10 in PACKED_LATENT_FAMILIES:
+        return None
+    return Refusal(
+        CODE,
+        f"{candidate.sold_as}: FlashMLA Sparse is only supported on Hopper and Blackwell DC devices, and FlashInfer's "
+        "kernels for this model on Blackwell alone. Choose an H100, H200, B200 or newer.",
+        HOPPER,
+        capability,
     )
 
 

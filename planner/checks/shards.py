@@ -91,6 +91,12 @@ def check_architecture(facts: ModelFacts, candidate: Candidate, engine: EngineCo
             f"Model architectures ['{facts.architecture}'] are not supported for now: vLLM {version} does not have the "
             f'class. Type engine.version: "{facts.engine_added_in}" or later.',
         )
+    if facts.counted_from and engine.rules < _version(facts.counted_from):
+        return Refusal(
+            "engine_support",
+            f"The KV cache of {facts.architecture} is not counted as vLLM {version} lays it out. "
+            f'Type engine.version: "{facts.counted_from}" or later.',
+        )
     return None
 
 

@@ -72,7 +72,7 @@ def _split_bytes(facts: ModelFacts, engine: EngineConfig, tp: int) -> int:
     widths = {
         cache.kind: -(-(cache.num_query_heads or facts.num_attention_heads) // tp) * _value_size(cache)
         for cache, _ in cache_layers(facts)
-        if cache.kind not in {"mamba", "none"}
+        if cache.kind not in {"mamba", "none"} and not cache.block_tokens and not cache.kernel_block_tokens
     }
     return FLASH_SPLITS * seqs * sum(widths.values()) * FP32_BYTES
 

@@ -207,6 +207,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     engine_has_class: bool = True  # False: no documented version has it; the model is counted and refused
     engine_last_version: str | None = None  # the last version with the class; None: the newest documented has it
     engine_added_in: str | None = None  # None: the oldest documented version has the class
+    counted_from: str | None = None  # earlier versions have the class, but lay out its KV cache as nobody counts here
     notes: tuple[str, ...] = ()
     default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len
     max_model_len_before_0_33: int | None = None  # where versions before 0.33.0 derive another; None: the same
@@ -225,6 +226,8 @@ class ModelFacts(Struct, frozen=True, eq=False):
     attn_logit_softcapping: bool = False
     flash_attn_version: int | None = None  # the class asks for one version in all layers, else for Triton
     packed_kv_cache: bool = False  # all layers' pages of one block lie together (vLLM's block-outermost layouts)
+    kv_cache_format: str | None = None  # the class's own, packed in fp8: what kv_cache_dtype "auto" is with it
+    residual_streams: int = 1  # copies of the hidden state between layers (hyper-connections)
     blackwell_kv_cache_dtype: str | None = None  # what kv_cache_dtype "auto" is on B200 and B300, from 0.33.0
     mamba_prefix_caching: bool = False  # vLLM's SupportsMambaPrefixCaching: mamba_cache_mode "all" before 0.33.0
     mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size

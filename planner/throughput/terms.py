@@ -178,7 +178,11 @@ def make_terms(
         state_s=2 * state_bytes / read,
         state_bytes=state_bytes / pp,
         experts=tuple(experts),
-        caches=tuple(_cache_term(c, candidate, engine, constants) for c in work.caches if c.elements_per_token),
+        caches=tuple(
+            _cache_term(c, candidate, engine, constants)
+            for c in work.caches
+            if c.elements_per_token or c.extra_bytes_per_token
+        ),
         outside_bytes=era.outside_bytes * (1 if tp * pp == 1 else 2),
         stages=pp,
         separate_prefill=era.separate_prefill,

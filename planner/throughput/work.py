@@ -187,6 +187,10 @@ def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
     if cache.kind in {"mamba", "none"}:
         states = sum(_product(state.shape) for state in cache.states)
         return CacheLayers(layers, 0, 0, 1, None, 0, states)
+    if cache.state_bytes is not None:  # rows in a format of their own, one for several tokens
+        width = cache.num_query_heads * 2 * cache.head_size // cache.tokens_per_state
+        nbytes = -(-cache.state_bytes // cache.tokens_per_state)
+        return CacheLayers(layers, 0, nbytes, 0, cache.window_tokens, width, 0)
     if cache.kind == "mla":
         width = cache.num_query_heads * 2 * cache.head_size
         return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, width, 0)

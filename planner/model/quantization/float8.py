@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.errors import ModelError
 from planner.model.quantization.quantization import Quantization
-from planner.model.quantization.scheme import MX_GROUP_SIZE, Scheme
+from planner.model.quantization.scheme import MX_GROUP_SIZE, NVFP4_GROUP_SIZE, Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +39,17 @@ def fp8_scheme(method: str, config: Mapping[str, Any], block_scale_bytes: int = 
 def parse_deepseek_v4(config: Mapping[str, Any]) -> Quantization:
     """vllm models/deepseek_v4/quant_config.py: fp8 blocks for linears, ``expert_dtype`` (default fp4) for experts."""
     expert_dtype = config.get("expert_dtype") or "fp4"
-    if config.get("moe_quant_algo"):
+    algorithm = str(config.get("moe_quant_algo") or "").upper()
+    if algorithm not in ("", "NVFP4"):
         raise ModelError(
-            f"quantization_config: deepseek_v4 with {config['moe_quant_algo']} experts is not understood. "
-            "Use the checkpoint with expert_dtype fp4 or fp8."
+            f"quantization_config: deepseek_v4 with {algorithm} experts is not understood. "
+            "Use a checkpoint whose experts are MXFP4, NVFP4 or FP8."
         )
     linear = fp8_scheme("deepseek_v4_fp8", config, block_scale_bytes=1 if expert_dtype == "fp4" else 4)
     experts = linear
-    if expert_dtype == "fp4":
+    if expert_dtype == "fp4" and algorithm:
+        experts = Scheme("deepseek_v4_fp8", "nvfp4", "group", bits=4, group_size=NVFP4_GROUP_SIZE)
+    elif expert_dtype == "fp4":
         experts = Scheme("deepseek_v4_fp8", "mxfp4", "group", bits=4, group_size=MX_GROUP_SIZE)
     ignored = config.get("ignored_layers") or config.get("modules_to_not_convert") or ()
     return Quantization("deepseek_v4_fp8", "exact", {"linear": linear, "experts": experts}, tuple(ignored))
