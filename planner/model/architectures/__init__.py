@@ -93,6 +93,7 @@ ARCHITECTURES: dict[str, str] = {
     "LlamaForCausalLM": "dense.llama",
     "LlavaForConditionalGeneration": "llava.llava",
     "LlavaNextForConditionalGeneration": "llava.llava_next",
+    "LlavaOnevisionForConditionalGeneration": "llava.llava_onevision",
     "MPTForCausalLM": "dense.mpt",
     "Mamba2ForCausalLM": "mamba.mamba2",
     "MambaForCausalLM": "mamba.mamba",

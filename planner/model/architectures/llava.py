@@ -1,6 +1,6 @@
 """An image encoder, a projector and any language model: the LLaVA line, Pixtral among it, and Mistral 3.
 
-vllm/model_executor/models/{llava,llava_next,mistral3}.py.
+vllm/model_executor/models/{llava,llava_next,llava_onevision,mistral3}.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from planner.model.architectures.blocks import norm
+from planner.model.architectures.blocks import norm, replicated
 from planner.model.architectures.image_encoders import image_encoder
 from planner.model.architectures.nested import beside, nested_text
 from planner.model.architectures.reading import optional, required
@@ -36,15 +36,28 @@ def llava(config: Config) -> ModelFacts:
 
 
 def llava_next(config: Config) -> ModelFacts:
-    """LLaVA 1.6: features of several layers side by side where they are asked for, and a learned line break.
-
-    The break is a parameter of the model itself: every pipeline stage has it, with and without the encoder.
-    """
+    """LLaVA 1.6: features of several layers side by side where they are asked for, and a learned line break."""
     encoder, width = image_encoder(config, -2)
     chosen = optional(config, "vision_feature_layer", default=-2)
     features = width * (len(chosen) if isinstance(chosen, list) else 1)
-    newline = Parameter("image_newline", (required(nested_text(config), "hidden_size"),))
-    facts = beside(config, (*encoder, *projector(config, features, biased=True)), *PREFIXES)
+    return with_newline(beside(config, (*encoder, *projector(config, features, biased=True)), *PREFIXES))
+
+
+def llava_onevision(config: Config) -> ModelFacts:
+    """LLaVA-OneVision: a projector of plain torch, whole on every rank and never quantized; the same line break."""
+    encoder, width = image_encoder(config, -1)
+    size = required(nested_text(config), "hidden_size")
+    bias = bool(optional(config, "multimodal_projector_bias", default=True))
+    layers = (
+        replicated("multi_modal_projector.linear_1", width, size, bias=bias, quantizable=False),
+        replicated("multi_modal_projector.linear_2", size, size, bias=bias, quantizable=False),
+    )
+    return with_newline(beside(config, (*encoder, *layers), *PREFIXES))
+
+
+def with_newline(facts: ModelFacts) -> ModelFacts:
+    """A parameter of the model itself: every pipeline stage has it, with and without the encoder."""
+    newline = Parameter("image_newline", (facts.hidden_size,))
     return replace(facts, everywhere=(*facts.everywhere, newline))
 
 

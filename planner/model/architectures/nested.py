@@ -35,6 +35,15 @@ CAUSAL_CLASSES = {
     "qwen3_moe": "Qwen3MoeForCausalLM",
 }
 # transformers' config classes, where a text_config leaves the key out
+QWEN = {
+    "vocab_size": 151_936,
+    "hidden_size": 4096,
+    "intermediate_size": 22_016,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 32_768,
+}
 DEFAULTS: dict[str, Mapping[str, Any]] = {
     "llama": {
         "vocab_size": 32_000,
@@ -54,6 +63,8 @@ DEFAULTS: dict[str, Mapping[str, Any]] = {
         "max_position_embeddings": 131_072,
         "sliding_window": 4096,
     },
+    "qwen2": QWEN,
+    "qwen3": {**QWEN, "head_dim": 128},
 }
 
 
