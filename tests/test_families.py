@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from planner.errors import ModelError, UnknownArchitectureError
 from planner.memory.weights import stage_loading_bytes
 from planner.model.architectures import make_facts
+from planner.model.facts import Linear
 from planner.model.identity import Checkpoint
 from tests.made_facts import engine_of, gpu_of
 
@@ -53,3 +55,55 @@ def test_ernie_with_a_tied_head_cannot_be_cut_into_stages() -> None:
     untied = Checkpoint(repo="made/untied", source="path", config={**tied, "tie_word_embeddings": False})
     assert not facts_of_family("ernie4_5_moe").supports_pp
     assert make_facts(untied).supports_pp
+
+
+TEXT_ALONE = [  # family, what its language model alone allocates with --language-model-only on one GPU
+    ("ministral3_3b", 6_925_174_784),
+    ("llava16_mistral", 14_492_975_104),  # the line break stays
+    ("internvl3_8b_hf", 15_234_173_952),
+]
+
+
+@pytest.mark.parametrize(("family", "nbytes"), TEXT_ALONE)
+def test_language_model_only_leaves_the_encoder_out(family: str, nbytes: int) -> None:
+    engine = engine_of("Qwen/Qwen3-0.6B", "H100", language_model_only=True)
+    assert stage_loading_bytes(facts_of_family(family), gpu_of("H100"), engine, 1, 1) == (nbytes,)
+
+
+def changed(family: str, **keys: Any) -> Checkpoint:
+    return Checkpoint(repo=f"made/{family}", source="path", config={**FAMILIES[family]["config"], **keys})
+
+
+UNKNOWN_PARTS = [
+    ("internvl3_8b", {"llm_config": {"architectures": ["NewForCausalLM"], "model_type": "new"}}, "NewForCausalLM"),
+    ("llava15_7b", {"text_config": {"model_type": "new"}}, "model_type new"),
+    ("llava15_7b", {"vision_config": {"model_type": "new_vision"}}, "new_vision"),
+    ("mistral_small_3_1", {"vision_config": {"model_type": "new_vision"}}, "new_vision"),
+]
+
+
+@pytest.mark.parametrize(("family", "keys", "named"), UNKNOWN_PARTS)
+def test_an_unknown_part_of_a_known_model_is_refused_by_name(family: str, keys: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnknownArchitectureError, match=named):
+        make_facts(changed(family, **keys))
+
+
+def test_layers_that_share_keys_are_refused() -> None:
+    with pytest.raises(ModelError, match="use_cla"):
+        make_facts(changed("hunyuan_a13b", use_cla=True))
+
+
+def test_awq_of_the_language_model_alone_leaves_intern_vit_whole() -> None:
+    """InternVLChatModel._patch_quant_config."""
+    text = FAMILIES["internvl3_8b"]["config"]["llm_config"]
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
+    facts = make_facts(changed("internvl3_8b", llm_config={**text, "quantization_config": awq}))
+    assert facts.quantization == awq
+    assert not any(module.quantizable for module in facts.tower if isinstance(module, Linear))
+
+
+def test_layers_made_unlike_each_other_keep_what_they_need() -> None:
+    """Nemotron NAS: KV heads by layer, and nothing where a layer has lost its attention."""
+    facts = facts_of_family("nemotron_51b")
+    caches = [run.layer.caches for run in facts.layers for _ in range(run.count)]
+    assert [cache[0].num_kv_heads if cache else 0 for cache in caches] == [8, 4, 2, 8, 0, 1, 0, 8, 4, 8]

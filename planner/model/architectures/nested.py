@@ -74,10 +74,7 @@ def beside(config: Config, tower: Modules, *prefixes: tuple[str, str]) -> ModelF
     Raises UnknownArchitectureError where the language model's class is not one of ARCHITECTURES.
     """
     text = nested_text(config)
-    name = _class_of(text)
-    if name not in ARCHITECTURES:
-        raise UnknownArchitectureError(_unknown(config, name, text))
-    facts = family_of(name)({**config, "text_config": text})
+    facts = family_of(_class_of(text))({**config, "text_config": text})
     return replace(
         facts,
         tower=tower,
@@ -89,8 +86,11 @@ def beside(config: Config, tower: Modules, *prefixes: tuple[str, str]) -> ModelF
 
 
 def nested_text(config: Config) -> dict[str, Any]:
-    """The language model's config, whole."""
+    """The language model's config, whole; UnknownArchitectureError where its class is not one of ARCHITECTURES."""
     text = text_config(config)
+    name = _class_of(text)
+    if name not in ARCHITECTURES:
+        raise UnknownArchitectureError(_unknown(config, name, text))
     return {**DEFAULTS.get(str(text.get("model_type")), {}), **text}
 
 
