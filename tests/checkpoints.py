@@ -36,6 +36,22 @@ QWEN3_MOE: dict[str, Any] = {
     "decoder_sparse_step": 1,
     "mlp_only_layers": [],
 }
+LLAVA: dict[str, Any] = {
+    "architectures": ["LlavaForConditionalGeneration"],
+    "model_type": "llava",
+    "torch_dtype": "bfloat16",
+    "vision_feature_layer": -2,
+    "text_config": LLAMA,
+    "vision_config": {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 3,
+        "image_size": 28,
+        "patch_size": 14,
+    },
+}
 LINEARS = {
     "self_attn.q_proj": (256, 256),
     "self_attn.k_proj": (128, 256),
@@ -116,6 +132,30 @@ def qwen3_moe(*, fused: bool = False) -> Shapes:
             shapes |= {f"{one}{name}_proj.weight": ("BF16", [128, 256]) for name in ("gate", "up")}
             shapes[f"{one}down_proj.weight"] = ("BF16", [256, 128])
     return shapes
+
+
+def llava(layers: int = 3) -> Shapes:
+    """LLAVA's tensors: a CLIP encoder of so many layers with the norm behind them, a projector, a Llama."""
+    name = "vision_tower.vision_model"
+    sizes: dict[str, list[int]] = {
+        f"{name}.embeddings.class_embedding": [32],
+        f"{name}.embeddings.patch_embedding.weight": [32, 3, 14, 14],
+        f"{name}.embeddings.position_embedding.weight": [5, 32],
+    }
+    for leaf, linear in ((".weight", True), (".bias", False)):
+        sizes |= {f"{name}.{norm}{leaf}": [32] for norm in ("pre_layrnorm", "post_layernorm")}
+        for layer in range(layers):
+            prefix = f"{name}.encoder.layers.{layer}."
+            sizes |= {f"{prefix}layer_norm{one}{leaf}": [32] for one in (1, 2)}
+            sizes |= {f"{prefix}self_attn.{one}_proj{leaf}": [32, 32][: 1 + linear] for one in ("q", "k", "v", "out")}
+            sizes |= {
+                f"{prefix}mlp.fc1{leaf}": [64, 32][: 1 + linear],
+                f"{prefix}mlp.fc2{leaf}": [32, 64][: 1 + linear],
+            }
+        sizes |= {f"multi_modal_projector.linear_1{leaf}": [256, 32][: 1 + linear]}
+        sizes |= {f"multi_modal_projector.linear_2{leaf}": [256, 256][: 1 + linear]}
+    text = {f"language_model.{key}": one for key, one in llama().items()}
+    return {key: ("BF16", size) for key, size in sizes.items()} | text
 
 
 def tensors_of(shapes: Shapes) -> list[TensorInfo]:

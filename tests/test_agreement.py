@@ -18,12 +18,14 @@ from planner.model.stored import is_weight
 from planner.model.tensor_runs import tensor_runs
 from tests.checkpoints import (
     LLAMA,
+    LLAVA,
     QWEN3_MOE,
     Shapes,
     awq,
     fp8_block,
     gptq,
     llama,
+    llava,
     nvfp4,
     packed,
     qwen3_moe,
@@ -77,11 +79,16 @@ def quantized(config: dict[str, Any]) -> dict[str, Any]:
         pytest.param(quantized(PUBLISHED["ct_w4a16"]), llama(linear=packed), id="pack-quantized"),
         pytest.param(quantized(PUBLISHED["fp8_block"]), llama(linear=fp8_block), id="fp8-block"),
         pytest.param(quantized(PUBLISHED["mo_nvfp4"]), llama(linear=nvfp4), id="nvfp4"),
+        pytest.param(LLAVA, llava(), id="encoder-layer-past-the-last-that-is-read"),
         pytest.param(LLAMA, {}, id="no-headers"),
     ],
 )
 def test_agreement_is_silent(config: dict[str, Any], shapes: Shapes) -> None:
     assert disagreement(config, shapes) is None
+
+
+def test_an_encoder_layer_that_is_read_is_missed() -> None:
+    assert disagreement(LLAVA, llava(layers=1)) is not None
 
 
 @pytest.mark.parametrize(

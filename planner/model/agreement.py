@@ -2,7 +2,7 @@
 
 Compared are parameters, layer by layer and for everything outside the layers together, and how many of them are
 quantized. What the engine does not load is left out first: heads that are tied, layers for multi-token prediction,
-scales, masks and rope frequencies.
+an encoder's last layers that nothing reads, scales, masks and rope frequencies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from planner.model.described import describe
+from planner.model.encoder_tensors import as_built
 from planner.model.facts import ITEMSIZE_BYTES, Embedding
 from planner.model.headers import DTYPE_BITS
 from planner.model.quantization import engine_quantization
@@ -47,7 +48,8 @@ def find_disagreement(facts: ModelFacts, config: Mapping[str, Any], runs: Sequen
     if not runs or not are_readable(schemes):
         return None
     biases = quantization.method not in GPTQ_METHODS
-    stored = [one for one in stored_weights(runs, schemes) if biases or not one.run.pattern.endswith(".bias")]
+    stored = as_built(facts, stored_weights(runs, schemes))
+    stored = [one for one in stored if biases or not one.run.pattern.endswith(".bias")]
     held = _by_layer(_without_tied_head(facts, stored), facts, config)
     asked = _described_by_layer(facts, quantization, biases=biases)
     differing = [
