@@ -142,6 +142,7 @@ ARCHITECTURES: dict[str, str] = {
     "Starcoder2ForCausalLM": "dense.starcoder2",
     "Step3p5ForCausalLM": "step3p5.step3p5",
     "Step3p7FlashForCausalLM": "step3p5.unserved",
+    "Step3p7ForConditionalGeneration": "step3p5.step3p7",
     "TeleChat3ForCausalLM": "dense.llama",
     "VaultGemmaForCausalLM": "llama_kin.vaultgemma",
 }

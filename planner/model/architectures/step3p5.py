@@ -1,6 +1,6 @@
 """Step-3.5: windowed layers with more query heads than the full ones, a gate per head, experts beside a shared one.
 
-vllm/model_executor/models/step3p5.py; what a config leaves out is transformers' Step3p7TextConfig.
+vllm/model_executor/models/step3p5.py and step3p7.py; what a config leaves out is transformers' Step3p7TextConfig.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from planner.model.architectures.blocks import Heads, attention, attention_cache
 from planner.model.architectures.dense import Shape, norms_of
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import rope_cache
+from planner.model.architectures.step_tower import step_tower
+from planner.model.architectures.vision import with_tower
 from planner.model.facts import Layer, Linear, Output
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 FIRST_SPARSE_LAYER = 3  # Step3p7TextConfig.__post_init__: experts from layer 3 on, where no list says otherwise
 ROPE_THETA = 10_000.0  # Step3p7TextConfig.default_theta
+PREFIXES = (
+    ("model.vision_model.", "vision_model."),
+    ("model.vit_large_projector", "vit_large_projector"),
+    ("model.language_model.", "language_model.model."),
+    ("model.", "language_model.model."),
+)
 
 
 def step3p5(config: Config) -> ModelFacts:
@@ -39,6 +47,11 @@ def step3p5(config: Config) -> ModelFacts:
         flags={"max_experts_tp": count},
     )
     return assemble(config, layers, body)
+
+
+def step3p7(config: Config) -> ModelFacts:
+    """Step-3.5's text beside a perception encoder; vLLM reads both configs with the repository's Python code alone."""
+    return replace(with_tower(step3p5(config), step_tower(config), *PREFIXES), needs_trust_remote_code=True)
 
 
 def unserved(config: Config) -> ModelFacts:
