@@ -208,23 +208,26 @@ def judge_counts(document: Row, book: Models) -> None:
         if not total:
             continue
         try:
-            got = count_parameters(book.get(repo.replace("/", "--", 1)))
+            facts = book.get(repo.replace("/", "--", 1))
         except ModelError:
             missing[counted["class"]] += 1
             continue
+        got = count_parameters(facts)
         right += got == total
         if got != total:
-            reason = explain_difference(got - total, counted)
+            reason = explain_difference(got - total, counted, facts)
             explained += reason is not None
             unexplained += reason is None
             print(f"  {repo}: {got:,} here, {total:,} counted: {got - total:+,}: {reason or 'not explained'}")
     print(f"parameters: {right} exact, {explained} explained, {unexplained} not; not understood: {dict(missing)}")
 
 
-def explain_difference(difference: int, counted: Row) -> str | None:
+def explain_difference(difference: int, counted: Row, facts: Any) -> str | None:
     """The engine's own reason, where the difference is one that is known."""
     if difference == counted.get("persistent_buffer_elements"):
         return "router correction biases, a parameter to vLLM and a buffer to transformers"
+    if not facts.engine_has_class and facts.architecture != counted["class"]:
+        return f"vLLM has no {facts.architecture}; counted was {counted['class']} with transformers' defaults"
     return None
 
 
