@@ -10,7 +10,9 @@ from planner.candidates import Candidate
 from planner.checks.attention import check_attention_backend
 from planner.checks.shards import check_architecture, check_dimensions
 from planner.errors import ModelError
+from planner.memory.activations import peak_activation_bytes
 from planner.memory.kv_cache import longest_context, plan_kv_cache, stage_layouts
+from planner.memory.packed_latent import packed_attention_bytes, packed_workspace_bytes
 from planner.memory.weights import stage_loading_bytes
 from planner.model.architectures import make_facts
 from planner.model.identity import Checkpoint
@@ -129,6 +131,13 @@ def test_its_kernels_take_fp8_on_hopper_and_blackwell(gpu: str, kv_cache_dtype: 
         assert says in refusal.reason
 
 
+def test_blackwell_workstations_need_flashinfer() -> None:
+    engine = engine_of(FLASH, "RTX-PRO-6000", tp=4, flashinfer=False)
+    refusal = check_attention_backend(facts_of(FLASH), Candidate(gpu_of("RTX-PRO-6000"), None, 4, 4, 1), engine)
+    assert refusal is not None
+    assert "requires FlashInfer" in refusal.reason
+
+
 def test_auto_is_the_packed_format() -> None:
     assert engine_of(FLASH, "H100", tp=4).kv_cache_dtype == "fp8_ds_mla"
 
@@ -170,3 +179,34 @@ def test_a_step_reads_compressed_rows() -> None:
     growing = [cache for cache in caches if cache.window_tokens is None]
     assert {(cache.layers, cache.extra_bytes_per_token) for cache in growing} == {(21, 146), (21, 33), (20, 5)}
     assert all(cache.elements_per_token == 0 for cache in caches)
+
+
+@pytest.mark.parametrize(("gpu", "tp", "padded"), [("H200", 4, 64), ("RTX-PRO-6000", 4, 16), ("H200", 1, 64)])
+def test_the_profile_run_holds_padded_queries_and_room_for_scores(gpu: str, tp: int, padded: int) -> None:
+    """Four residual streams and the input, queries and outputs of the padded heads, in bf16; 512 MiB of scores."""
+    engine = engine_of(FLASH, gpu, tp=tp, max_num_batched_tokens=8192)
+    assert packed_attention_bytes(facts_of(FLASH), gpu_of(gpu), engine, tp) == (
+        8192 * (5 * 4096 + 2 * padded * 512) * 2 + 512 * 2**20
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpu", "length", "expected"),
+    [
+        ("H200", 1_048_576, 4 * (262_144 + 128 + 8192) * 512 * 2 + 8192 * (640 + 1) * 4),
+        ("H200", 262_144, 262_144 * 8 * 5 // 4 * 132 + 2**20),
+        ("RTX-PRO-6000", 1_048_576, 1_048_576 * 8 * 2 // 4 * 132 + 2**20),
+    ],
+)
+def test_the_workspace_is_what_a_prefill_gathers_or_what_the_indexer_scores(
+    gpu: str, length: int, expected: int
+) -> None:
+    engine = engine_of(FLASH, gpu, tp=4, max_num_batched_tokens=8192, max_model_len=length)
+    assert packed_workspace_bytes(facts_of(FLASH), gpu_of(gpu), engine) == expected
+    peak = peak_activation_bytes(facts_of(FLASH), gpu_of(gpu), engine, 4, 1)
+    assert peak >= expected + packed_attention_bytes(facts_of(FLASH), gpu_of(gpu), engine, 4)
+
+
+def test_other_models_have_no_such_workspace() -> None:
+    engine = engine_of("zai-org/GLM-5", "H200", tp=8)
+    assert packed_workspace_bytes(facts_of("zai-org/GLM-5"), gpu_of("H200"), engine) == 0

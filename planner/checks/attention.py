@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CODE = "attention_backend"
 PACKED_LATENT_FAMILIES = (9, 10, 12)  # FlashMLA on 9.0 and 10.x, FlashInfer on 12.x (_select_dsv4_attn_cls)
+FLASHINFER_FAMILY = 12
 HOPPER = 90
 
 
@@ -61,6 +62,9 @@ def _check_own_format(own: str, candidate: Candidate, engine: EngineConfig) -> R
             "Set engine.kv_cache_dtype: auto.",
         )
     capability = candidate.gpu.compute_capability
+    if capability // 10 == FLASHINFER_FAMILY and not engine.flashinfer:
+        reason = f"FLASHINFER_MLA_SPARSE_DSV4 on SM120 requires FlashInfer, which {candidate.sold_as}'s image lacks."
+        return Refusal(CODE, reason)
     if capability // 10 in PACKED_LATENT_FAMILIES:
         return None
     return Refusal(

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from planner.memory.allocator import block_bytes
+from planner.memory.packed_latent import packed_attention_bytes, packed_workspace_bytes
 from planner.memory.runner import uses_v2_runner
 from planner.memory.stages import stage_runs
 from planner.memory.widths import layer_widths
@@ -39,11 +40,14 @@ def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp:
     tokens, itemsize = engine.max_num_batched_tokens, ITEMSIZE_BYTES[engine.dtype]
     widths = _stage_widths(facts, tp, ep_size, quantized, pp, stage)
     own_kernels = _uses_triton_mxfp4(facts, gpu, engine)
-    moments, workspace = [0], 0  # the experts' workspace is made by the first layer that has some, and stays
+    moments = [0]
+    workspace = packed_workspace_bytes(facts, gpu, engine)  # made by the first layer that has some, and stays
     for one in widths:
         if not own_kernels:
             workspace = max(workspace, one.workspace * tokens * itemsize)
         moments.append(_forward(facts, gpu, engine, one, workspace, tokens * itemsize))
+    if facts.kv_cache_format:
+        moments.append(packed_attention_bytes(facts, gpu, engine, tp) + workspace)
     if stage == 0 and not engine.enforce_eager:
         moments.append(_embedding_benchmark(facts, tokens, itemsize, tp))
     if stage == pp - 1:
@@ -63,7 +67,8 @@ def _stage_widths(
 def _uses_triton_mxfp4(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> bool:
     """Whether MXFP4 experts run on Triton's own kernels, which keep no workspace (fused_moe/oracle/mxfp4.py)."""
     scheme = engine_quantization(facts, engine.quantization).schemes.get("experts")
-    return scheme is not None and scheme.storage == "mxfp4" and gpu.compute_capability // 10 == HOPPER
+    triton = scheme is not None and scheme.storage == "mxfp4" and scheme.method != "deepseek_v4_fp8"
+    return triton and gpu.compute_capability // 10 == HOPPER
 
 
 def _forward(
@@ -87,7 +92,8 @@ def _forward(
         benchmark = _l2_flush_bytes(gpu)
     mixer = 3 * hidden + 3 * widths.mixer if widths.mixer else 0
     cublas = cublas_workspace_bytes(gpu) if widths.dense_gemm else 0
-    tensors = max(mlp, projections, experts, mixer) * bytes_per_width + workspace + cublas + benchmark
+    streams = (facts.residual_streams - 1) * hidden  # of the residual, beside the one that is counted above
+    tensors = (max(mlp, projections, experts, mixer) + streams) * bytes_per_width + workspace + cublas + benchmark
     if not widths.context:
         return tensors
     context = mla_context_tokens(engine) * widths.context * ITEMSIZE_BYTES[engine.dtype]
