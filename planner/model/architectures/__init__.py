@@ -35,6 +35,7 @@ ARCHITECTURES: dict[str, str] = {
     "CwmForCausalLM": "llama_kin.llama_by_transformers",
     "DbrxForCausalLM": "moe_kin.dbrx",
     "DeciLMForCausalLM": "nas.deci_lm",
+    "DeepseekForCausalLM": "moe_kin.deepseek_moe",
     "DeepseekV2ForCausalLM": "mla.deepseek",
     "DeepseekV32ForCausalLM": "mla.deepseek",
     "DeepseekV3ForCausalLM": "mla.deepseek",
@@ -86,10 +87,12 @@ ARCHITECTURES: dict[str, str] = {
     "KimiK25ForConditionalGeneration": "vision.kimi_k25",
     "KimiK3ForConditionalGeneration": "kimi_linear.kimi_k3",
     "KimiLinearForCausalLM": "kimi_linear.kimi_linear",
+    "KimiVLForConditionalGeneration": "vision.kimi_vl",
     "Lfm2ForCausalLM": "lfm2.lfm2",
     "Lfm2MoeForCausalLM": "lfm2.lfm2_moe",
     "Llama4ForCausalLM": "llama4.llama4",
     "Llama4ForConditionalGeneration": "llama4.llama4",
+    "LLaMAForCausalLM": "dense.llama",
     "LlamaForCausalLM": "dense.llama",
     "LlavaForConditionalGeneration": "llava.llava",
     "LlavaNextForConditionalGeneration": "llava.llava_next",
@@ -169,6 +172,8 @@ def make_facts(checkpoint: Checkpoint) -> ModelFacts:
     text = text_config(config)
     derived = facts.max_model_len or derived_max_model_len(text)
     published = config.get("quantization_config") or text.get("quantization_config") or checkpoint.hf_quant_config
+    if published and config.get("expert_dtype"):  # DeepSeek V4 says beside its quantization what its experts are in
+        published = {**published, "expert_dtype": config["expert_dtype"]}
     return replace(
         facts,
         dtype=stated_dtype(config) or stored_dtype(checkpoint.tensors) or facts.dtype,

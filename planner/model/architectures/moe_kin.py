@@ -1,7 +1,7 @@
-"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE, DBRX, Hunyuan.
+"""Further mixtures of experts: OLMoE, Granite MoE, FlexOlmo, ERNIE 4.5, EXAONE MoE, DBRX, Hunyuan, DeepSeek-MoE.
 
-vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe,dbrx}.py; FlexOlmo and
-Hunyuan run through vLLM's Transformers backend.
+vllm/model_executor/models/{olmoe,granitemoe,granitemoeshared,ernie45_moe,exaone_moe,dbrx,deepseek_v2}.py;
+FlexOlmo and Hunyuan run through vLLM's Transformers backend.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from planner.errors import ModelError
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, experts, gated_mlp, norm, router
 from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
-from planner.model.architectures.moe import Routing, everywhere, moe_block, sparse_layers
+from planner.model.architectures.moe import Routing, everywhere, leading_dense, moe_block, sparse_layers
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import frequencies, rope_cache
 from planner.model.architectures.windows import layer_windows
@@ -195,3 +195,13 @@ def hunyuan_moe(config: Config) -> ModelFacts:
     shape = Shape(qk_norm=True, by_transformers=True)
     layers = sparse_layers({**text, "head_dim": head_dim}, shape, routing)
     return assemble(config, layers, Body(num_experts=count, head_dim=head_dim))
+
+
+def deepseek_moe(config: Config) -> ModelFacts:
+    """DeepSeek-MoE, before V2: plain attention, shared experts, leading dense layers, a router without a bias."""
+    text = text_config(config)
+    count, width = required(text, "n_routed_experts"), required(text, "moe_intermediate_size")
+    shared = optional(text, "n_shared_experts", default=0)
+    routing = Routing(width, count, required(text, "num_experts_per_tok"), shared_width=width * shared)
+    layers = sparse_layers({**text, "attention_bias": False}, Shape(), routing, leading_dense(text))
+    return replace(assemble(config, layers, Body(num_experts=count)), needs_trust_remote_code=True)

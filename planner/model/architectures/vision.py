@@ -122,4 +122,12 @@ def kimi_k25(config: Config) -> ModelFacts:
     return with_tower(mla.deepseek(config), tower, ("language_model.layers.", f"{LANGUAGE_PREFIX}."))
 
 
+def kimi_vl(config: Config) -> ModelFacts:
+    """DeepSeek's text beside MoonViT, neither encoder nor projector quantized."""
+    tower = tuple(
+        replace(module, quantizable=False) if isinstance(module, Linear) else module for module in moonvit_tower(config)
+    )
+    return with_tower(mla.deepseek(config), tower)
+
+
 QWEN_PREFIXES = (("model.language_model.", "language_model.model."), ("model.visual.", "visual."))
