@@ -210,3 +210,9 @@ def test_the_workspace_is_what_a_prefill_gathers_or_what_the_indexer_scores(
 def test_other_models_have_no_such_workspace() -> None:
     engine = engine_of("zai-org/GLM-5", "H200", tp=8)
     assert packed_workspace_bytes(facts_of("zai-org/GLM-5"), gpu_of("H200"), engine) == 0
+
+
+def test_experts_in_fp8_are_named_beside_the_quantization() -> None:
+    """The base models' experts: twice the bytes, scales in fp32."""
+    facts, engine = make_facts(published(expert_dtype="fp8")), engine_of(FLASH, "H100", tp=8)
+    assert stage_loading_bytes(facts, gpu_of("H100"), engine, 8, 1) == (37_422_495_232 + 17_170_432,)
