@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from planner.errors import ModelError, UnknownArchitectureError
+from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.memory.weights import stage_loading_bytes
 from planner.model.architectures import make_facts
 from planner.model.facts import Linear
@@ -107,3 +109,21 @@ def test_layers_made_unlike_each_other_keep_what_they_need() -> None:
     facts = facts_of_family("nemotron_51b")
     caches = [run.layer.caches for run in facts.layers for _ in range(run.count)]
     assert [cache[0].num_kv_heads if cache else 0 for cache in caches] == [8, 4, 2, 8, 0, 1, 0, 8, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("tp", "pp", "length", "kv_cache_dtype", "stages", "blocks", "tokens"),
+    [
+        (8, 1, 65_536, "bfloat16", [98_304], 10_172_526_041, 91_738_911_053),
+        (4, 2, 32_768, "fp8", [49_152, 49_152], 20_345_052_083, 98_692_326_669),
+    ],
+)
+def test_step_groups_its_windows_beside_the_full_layers(
+    tp: int, pp: int, length: int, kv_cache_dtype: str, stages: list[int], blocks: int, tokens: int
+) -> None:
+    engine = engine_of("Qwen/Qwen3-0.6B", "H100", tp=tp, pp=pp, max_model_len=length, kv_cache_dtype=kv_cache_dtype)
+    engine = replace(engine, max_num_batched_tokens=8192)
+    layouts = stage_layouts(facts_of_family("step3p5"), gpu_of("H100"), engine, tp, pp)
+    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine, pp)
+    assert [layout.bytes_per_block for layout in layouts] == stages
+    assert (kv_cache.num_blocks, kv_cache.tokens) == (blocks, tokens)

@@ -10,7 +10,7 @@ import pytest
 from planner.candidates import Candidate
 from planner.checks.attention import check_attention_backend
 from planner.checks.shards import check_architecture
-from planner.memory.kv_cache import stage_layouts
+from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.memory.weights import stage_loading_bytes
 from planner.model.architectures import make_facts
 from planner.model.identity import Checkpoint
@@ -77,6 +77,24 @@ def test_a_block_is_what_the_index_scores(gpu: str, tp: int, heads: int, kv_cach
     facts, engine = facts_of(NVFP4), engine_of(NVFP4, gpu, tp=tp, kv_cache_dtype=kv_cache_dtype)
     (layout,) = stage_layouts(facts, gpu_of(gpu), engine, tp, 1)
     assert layout.bytes_per_block == 128 * (60 * heads * 256 * itemsize + 57 * 128 * 2)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "tp", "pp", "kv_cache_dtype", "stages", "blocks", "tokens"),
+    [
+        ("H100", 8, 1, "bfloat16", [5_799_936], 172_415_695, 22_069_208_960),
+        ("B200", 4, 1, "bfloat16", [5_799_936], 172_415_695, 22_069_208_960),
+        ("H100", 2, 2, "fp8", [2_850_816, 2_949_120], 339_084_201, 43_402_777_728),
+    ],
+)
+def test_the_pool_is_what_vllm_plans(
+    gpu: str, tp: int, pp: int, kv_cache_dtype: str, stages: list[int], blocks: int, tokens: int
+) -> None:
+    engine = engine_of(NVFP4, gpu, tp=tp, pp=pp, kv_cache_dtype=kv_cache_dtype, max_model_len=65_536)
+    layouts = stage_layouts(facts_of(NVFP4), gpu_of(gpu), engine, tp, pp)
+    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine, pp)
+    assert [layout.bytes_per_block for layout in layouts] == stages
+    assert (kv_cache.block_size, kv_cache.num_blocks, kv_cache.tokens) == (128, blocks, tokens)
 
 
 def test_text_alone_has_a_class_and_another_name_has_none() -> None:
