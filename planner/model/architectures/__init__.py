@@ -31,6 +31,7 @@ ARCHITECTURES: dict[str, str] = {
     "ChatGLMForConditionalGeneration": "llama_kin.chatglm",
     "ChatGLMModel": "llama_kin.chatglm",
     "Cohere2ForCausalLM": "dense.cohere",
+    "Cohere2VisionForConditionalGeneration": "llava.cohere2_vision",
     "CohereForCausalLM": "dense.cohere",
     "CwmForCausalLM": "llama_kin.llama_by_transformers",
     "DbrxForCausalLM": "moe_kin.dbrx",

@@ -99,6 +99,14 @@ def clip_encoder(vision: Config, layers: int) -> Modules:
     )
 
 
+def whole_siglip(config: Config) -> tuple[Modules, int]:
+    """SigLIP with all its layers and the norm behind them, and its width."""
+    vision = {**DEFAULTS["siglip_vision_model"], **config["vision_config"]}
+    width = vision["hidden_size"]
+    behind = norm("vision_tower.vision_model.post_layernorm", width, bias=True)
+    return (*siglip_encoder(vision, vision["num_hidden_layers"]), *behind), width
+
+
 def siglip_encoder(vision: Config, layers: int) -> Modules:
     """CLIP's layers with a bias on the patches, without a class token or other norms (SiglipVisionModel)."""
     width, name = required(vision, "hidden_size"), "vision_tower.vision_model"

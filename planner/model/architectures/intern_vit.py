@@ -40,10 +40,10 @@ def internvl_chat(config: Config) -> ModelFacts:
         *(under("vision_model.encoder.layers.0", _block(vision)) * layers),
         *_projector(config, ("mlp1.0", "mlp1.1", "mlp1.3")),
     )
-    return replace(beside(config, _spared(config, tower)), needs_trust_remote_code=True)
+    return replace(beside(config, spared(config, tower)), needs_trust_remote_code=True)
 
 
-def _spared(config: Config, tower: Modules) -> Modules:
+def spared(config: Config, tower: Modules) -> Modules:
     """AWQ of the language model alone leaves the tower as it is (_patch_quant_config)."""
     published = nested_text(config).get("quantization_config") or {}
     alone = published.get("quant_method") == "awq" and not published.get("modules_to_not_convert")

@@ -1,6 +1,6 @@
-"""An image encoder, a projector and any language model: the LLaVA line, Pixtral among it, and Mistral 3.
+"""An image encoder, a projector and any language model: the LLaVA line, Pixtral among it, Mistral 3, Command A Vision.
 
-vllm/model_executor/models/{llava,llava_next,llava_onevision,mistral3}.py.
+vllm/model_executor/models/{llava,llava_next,llava_onevision,mistral3,cohere2_vision}.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.model.architectures.blocks import norm, replicated
-from planner.model.architectures.image_encoders import image_encoder
+from planner.model.architectures.image_encoders import image_encoder, whole_siglip
+from planner.model.architectures.intern_vit import spared
 from planner.model.architectures.nested import beside, nested_text
 from planner.model.architectures.reading import optional, required
 from planner.model.facts import Linear, Output, Parameter
@@ -53,6 +54,19 @@ def llava_onevision(config: Config) -> ModelFacts:
         replicated("multi_modal_projector.linear_2", size, size, bias=bias, quantizable=False),
     )
     return with_newline(beside(config, (*encoder, *layers), *PREFIXES))
+
+
+def cohere2_vision(config: Config) -> ModelFacts:
+    """Command A Vision: all of SigLIP, and a gated projector that is never quantized."""
+    encoder, width = whole_siglip(config)
+    merged = width * optional(config, "downsample_factor", default=2) ** 2
+    inner = optional(config, "alignment_intermediate_size", default=36_864) // 2
+    name, size = "multi_modal_projector", required(nested_text(config), "hidden_size")
+    layers = (
+        Linear(f"{name}.linear_1", merged, (Output(inner), Output(inner)), "column", bias=True, quantizable=False),
+        Linear(f"{name}.linear_2", inner, (Output(size),), "row", bias=True, quantizable=False),
+    )
+    return beside(config, (*spared(config, encoder), *layers), *PREFIXES)
 
 
 def with_newline(facts: ModelFacts) -> ModelFacts:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # transformers' MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, of the texts that such checkpoints carry
 CAUSAL_CLASSES = {
+    "cohere2": "Cohere2ForCausalLM",
     "gpt_oss": "GptOssForCausalLM",
     "internlm2": "InternLM2ForCausalLM",
     "llama": "LlamaForCausalLM",
