@@ -8,11 +8,16 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ("tests.loopback",)
+# The same examples in every run, so that a failure is a change's own; --hypothesis-profile=explore draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 REAL_CONNECT = socket.socket.connect
 REAL_POPEN = subprocess.Popen.__init__
 

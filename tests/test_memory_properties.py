@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from planner.checks import CHECKS
 from planner.make_plan import make_plan
 from planner.memory.account import make_memory
 from planner.memory.blocks import stage_block_bytes
+from planner.memory.cache_layers import cache_kinds
 from planner.memory.kv_cache import needed_bytes, plan_kv_cache, stage_layouts
 from planner.memory.weights import (
     Rank,
@@ -126,8 +128,14 @@ def test_tokens_never_rise_with_a_larger_dtype(
         layouts = stage_layouts(facts, gpu_of(gpu), engine, *split)
         if layouts[0].ungroupable is None:
             available = [gib * 2**30] * split[1]
-            reported.append(plan_kv_cache(layouts, available, engine, split[1]).tokens)
-    assert reported == sorted(reported, reverse=True)
+            reported.append(plan_kv_cache(layouts, available, engine, split[1]))
+    for smaller, larger in pairwise(reported):
+        if "mamba" in cache_kinds(facts):
+            # A block holds one state, and as many keys as fill it, in steps of 16 tokens: the step may tip the number.
+            steps = max(1.0, smaller.bytes_per_block / larger.bytes_per_block)
+            assert larger.num_blocks <= smaller.num_blocks * steps + 1
+        else:
+            assert larger.tokens <= smaller.tokens
 
 
 def whole_and_copies(module: Module, tp: int, dtype: str) -> tuple[int, int]:

@@ -251,7 +251,7 @@ def test_an_app_with_a_time_to_live_stops_itself(spec: Path, world: World, tmp_p
     expires_at = next(line for line in source.splitlines() if line.startswith("EXPIRES_AT"))
     for text, left in ((source, True), (source.replace(expires_at, 'EXPIRES_AT = "2020-01-01T00:00:00+00:00"'), False)):
         (tmp_path / "app.py").write_text(text)
-        subprocess.run([sys.executable, "-c", "import app; app.expire.local()"], cwd=tmp_path, check=True)
+        subprocess.run([sys.executable, "-B", "-c", "import app; app.expire.local()"], cwd=tmp_path, check=True)
         assert (world.deployed("llama") is not None) == left
 
 
