@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -133,7 +134,7 @@ def test_a_process_that_died_later_is_seen(spec: Path) -> None:
 
     now = local.observe("toy", None)
     assert now is not None
-    local_process.end(int(now.provider_id))
+    assert local_process.end(int(now.provider_id.partition("@")[0]))
     shown = running(spec)
     assert (shown["state"], shown["containers"]) == ("dead", 0)
     again = gpuplan("deploy", spec, "--yes")
@@ -186,6 +187,22 @@ def test_an_interrupt_while_versions_change_brings_the_old_one_back(
     assert "interrupted. Rolled back: version 3 is version 1 again." in done.err
     assert running(spec)["state"] == "running"
     assert not local_process.alive_in_group(started[0])
+
+
+def test_workers_that_outlive_their_server_are_ended_too(spec: Path) -> None:
+    """They hold the GPUs; the process that started them was killed and nobody reaps them for us."""
+    from planner.targets import local, local_process
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    now = local.observe("toy", None)
+    assert now is not None
+    pid = int(now.provider_id.partition("@")[0])
+    os.kill(pid, signal.SIGKILL)
+    while local_process.start_time(pid) is not None:
+        time.sleep(0.01)
+    assert local_process.alive_in_group(pid)
+    assert gpuplan("stop", spec, "--yes").code == 0
+    assert not local_process.alive_in_group(pid)
 
 
 def test_a_download_that_hangs_is_ended_when_the_time_is_over(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> 
         deployed_at=current.deployed_at,
         release=recorded.release if recorded else None,
         proven=recorded.proven if recorded else None,
-        provider_id=str(current.pid),
+        provider_id=f"{current.pid}@{current.started_at}",
     )
 
 
@@ -148,7 +148,8 @@ def count_containers(running: Running) -> Running:
 
 def open_log(running: Running) -> LocalLog:
     """The log from this version's start on."""
-    return LocalLog(running, lambda: local_process.start_time(int(running.provider_id)) is not None)
+    pid, started_at = _process_of(running)
+    return LocalLog(running, lambda: local_process.start_time(pid) == started_at)
 
 
 def rollback(running: Running, version: int, say: Say) -> None:
@@ -170,14 +171,28 @@ def stop(running: Running) -> None:
 
 def left(running: Running, timeout_s: float = ANSWER_S) -> list[str]:  # noqa: ARG001 - the protocol's
     """Processes of the version that are still there."""
-    pid = int(running.provider_id)
-    return [f"process group {pid}"] if local_process.alive_in_group(pid) else []
+    pid, started_at = _process_of(running)
+    return [f"process group {pid}"] if _is_ours(pid, started_at) and local_process.alive_in_group(pid) else []
+
+
+def _process_of(running: Running) -> tuple[int, float]:
+    """Its process id, and when that began."""
+    pid, _, started_at = running.provider_id.partition("@")
+    return int(pid), float(started_at)
+
+
+def _is_ours(pid: int, started_at: float) -> bool:
+    """Not where the number is another process's by now; where its process has ended, what that started goes on."""
+    return local_process.start_time(pid) in {None, started_at}
 
 
 def _end_current(name: str) -> None:
+    """Its process and all that it started."""
     current = local_store.read_current(name)
-    if current is not None and local_process.start_time(current.pid) == current.started_at:
-        local_process.end(current.pid)
+    if current is None or not _is_ours(current.pid, current.started_at):
+        return
+    if not local_process.end(current.pid):
+        raise LaunchError(f"{name}: version {current.version} (process group {current.pid}) does not end.")
 
 
 def _start(name: str, version: int, release: Release) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 STOP_S = 30.0
+GONE_S = 30.0  # for the kernel, after a kill
 POLL_S = 0.05
+ZOMBIE = "Z"  # ended, not yet reaped by its parent
 
 
 def start(folder: Path, arguments: list[str], log: Path, environ: Mapping[str, str], held: tuple[int, ...] = ()) -> int:
@@ -55,7 +57,7 @@ def run(folder: Path, arguments: list[str], timeout_s: float) -> Iterator[str]:
         start_new_session=True,
     )
     deadline, last = time.monotonic() + timeout_s, ""
-    watch = threading.Timer(timeout_s, end_group, [process.pid])  # a process that hangs says no line either
+    watch = threading.Timer(timeout_s, _kill_group, [process.pid])  # a process that hangs says no line either
     watch.start()
     try:
         for line in process.stdout or ():
@@ -74,11 +76,18 @@ def run(folder: Path, arguments: list[str], timeout_s: float) -> Iterator[str]:
 
 def start_time(pid: int) -> float | None:
     """When a process began, by the kernel's clock ticks; None where it is not there (or is a zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
+    fields = _stat_fields(pid)
+    if fields is None:
         return _start_time_by_ps(pid)
-    return None if fields[0] == "Z" else float(fields[19])
+    return None if fields[0] == ZOMBIE else float(fields[19])
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """Of /proc/PID/stat from the state on; None where there is no such process, or no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return None
 
 
 def _start_time_by_ps(pid: int) -> float | None:
@@ -88,39 +97,65 @@ def _start_time_by_ps(pid: int) -> float | None:
         return None
     shown = subprocess.run([ps, "-o", "lstart=,stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     text = shown.stdout.strip()
-    if not text or text.split()[-1].startswith("Z"):
+    if not text or text.split()[-1].startswith(ZOMBIE):
         return None
     return time.mktime(time.strptime(" ".join(text.split()[:5])))
 
 
-def end_group(pid: int) -> None:
-    """Whatever is left of the group ends now."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+def end_group(pid: int, timeout_s: float = GONE_S) -> bool:
+    """Whatever is left of the group ends now; whether nothing of it is there any more.
+
+    A killed process is still there while the kernel takes down what it held: its memory, and that on a GPU.
+    """
+    deadline = time.monotonic() + timeout_s
+    while alive_in_group(pid):
+        if time.monotonic() > deadline:
+            return False
+        _kill_group(pid)  # again each time: it may have been starting another
+        time.sleep(POLL_S)
+    return True
 
 
-def end(pid: int, timeout_s: float = STOP_S) -> None:
-    """Ask the process to stop, wait, then make sure of its whole group."""
+def end(pid: int, timeout_s: float = STOP_S) -> bool:
+    """Ask the process to stop, wait, then make sure of its whole group; whether nothing of it is left."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
     while start_time(pid) is not None and time.monotonic() < deadline:
         _reap(pid)
         time.sleep(POLL_S)
-    end_group(pid)
-    _reap(pid)
+    return end_group(pid)
 
 
 def alive_in_group(pid: int) -> bool:
-    """Whether a process of the group is still there."""
+    """Whether a process of the group still runs; a zombie does not, whoever is to reap it."""
     _reap(pid)
     try:
         os.killpg(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass  # another user's process is in it, or (macOS) zombies are all that is
+    return any(group == pid and not state.startswith(ZOMBIE) for group, state in _groups_and_states())
+
+
+def _groups_and_states() -> Iterator[tuple[int, str]]:
+    """Of every process of this machine: its group where that leads a session, as ours do, and its state."""
+    if not Path("/proc/self/stat").exists():  # macOS, whose ps shows no session's number
+        listing = [shutil.which("ps") or "ps", "-A", "-o", "pgid=,stat="]
+        shown = subprocess.run(listing, capture_output=True, text=True, check=False)
+        yield from ((int(group), state) for group, state in map(str.split, shown.stdout.splitlines()))
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        if fields := _stat_fields(int(folder.name)):
+            state, _, group, session = fields[:4]
+            if group == session:
+                yield int(group), state
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _reap(pid: int) -> None:
