@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from planner.checks import CHECKS
@@ -42,13 +42,22 @@ class Question(Struct, frozen=True):
     rates: Rates
     measurements: Sequence[Measurement] = ()
     assume_kv_bytes: int | None = None  # bytes per GPU; then memory, slo and budget are not judged
+    engines: dict[tuple[str, int], EngineConfig] = field(default_factory=dict)  # by GPU and stages, once resolved
+
+    def engine_of(self, candidate: Candidate) -> EngineConfig:
+        """The engine on this GPU; every candidate of a GPU and as many stages runs the same."""
+        gpu, tp, pp = candidate.gpu, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
+        found = self.engines.get((gpu.name, pp))
+        if found is None:
+            found = self.engines[gpu.name, pp] = resolve_engine(self.spec, self.facts, gpu, tp, pp)
+        return found
 
 
 def judge(question: Question, candidate: Candidate) -> Option | Rejection:
     """The first rule that fails as a Rejection, else the finished Option."""
     spec, facts = question.spec, question.facts
     tp, pp = candidate.tensor_parallel_size, candidate.pipeline_parallel_size
-    engine = resolve_engine(spec, facts, candidate.gpu, tp, pp)
+    engine = question.engine_of(candidate)
     for check in CHECKS:
         if refusal := check(facts, candidate, engine):
             return _rejection(candidate, refusal)

@@ -18,15 +18,9 @@ from planner.memory.account import make_memory
 from planner.memory.blocks import stage_block_bytes
 from planner.memory.cache_layers import cache_kinds
 from planner.memory.kv_cache import needed_bytes, plan_kv_cache, stage_layouts
-from planner.memory.weights import (
-    Rank,
-    layer_kinds,
-    module_storages,
-    padded_vocab,
-    parameter_elements,
-)
+from planner.memory.weights import Rank, module_storages, padded_vocab, parameter_elements
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
-from planner.model.quantization import engine_quantization
+from planner.model.quantization import engine_quantization, layer_kinds
 from planner.spec import parse_spec
 from tests.made_facts import catalog, engine_of, facts_of, gpu_of
 

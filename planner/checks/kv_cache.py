@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from planner.checks.refusal import Refusal
 from planner.engine import V0_33
-from planner.memory.kv_cache import needed_bytes
+from planner.memory.kv_cache import needed_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +22,16 @@ def check_kv_cache(
     layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int, longest: int
 ) -> Refusal | None:
     """_check_enough_kv_cache_memory on every stage; ``longest`` is the longest context that would fit (0: none)."""
+    del pp
+    whole = layouts[0]  # stages differ in a block's bytes alone
+    if whole.ungroupable:
+        return Refusal("engine_support", f"vLLM cannot lay out this model's KV cache: {whole.ungroupable}.")
+    if whole.attention_free:
+        return None
+    blocks = needed_blocks(whole, engine)
     for layout, available in zip(layouts, available_bytes, strict=True):
-        if layout.ungroupable:
-            return Refusal("engine_support", f"vLLM cannot lay out this model's KV cache: {layout.ungroupable}.")
-        needed = needed_bytes(layout, engine, pp)
-        if not layout.attention_free and (available <= 0 or needed > available):
+        needed = blocks * layout.bytes_per_block
+        if available <= 0 or needed > available:
             return Refusal(CODE, _reason(needed, available, engine, longest), needed, available)
     return None
 

@@ -11,6 +11,7 @@ from planner.memory.activations import peak_activation_bytes
 from planner.memory.blocks import stage_block_bytes
 from planner.memory.offload import offloaded_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
+from planner.memory.stages import first_alike
 from planner.memory.weights import stage_loading_bytes
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ def make_memory(
     non_torch = non_torch_bytes(gpu, engine, tp, pp, facts)
     graphs = cuda_graph_bytes(facts, gpu, engine, tp, pp)
     outside = outside_bytes(gpu, tp, pp)
+    alike = first_alike(facts, pp)
+    peaks = {stage: peak_activation_bytes(facts, gpu, engine, tp, pp, stage) for stage in dict.fromkeys(alike)}
     accounts = []
     for stage, loading in enumerate(loaded_bytes(facts, gpu, engine, tp, pp, in_blocks=in_blocks)):
-        activation = peak_activation_bytes(facts, gpu, engine, tp, pp, stage)
+        activation = peaks[alike[stage]]
         available = engine.kv_cache_memory_bytes or requested - loading - activation - non_torch - graphs
         accounts.append(Memory(gpu.total_bytes, requested, loading, activation, non_torch, graphs, available, outside))
     return tuple(accounts)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from planner.engine import V0_33
 from planner.memory.allocator import WHOLE_FROM_BYTES, oversize_bytes
 from planner.memory.stages import stage_ranges
-from planner.memory.weights import Rank, layer_kinds, module_storages, rank_loading_bytes, stage_shared
+from planner.memory.weights import Rank, module_storages, rank_sizes, stage_shared
 from planner.model.facts import ITEMSIZE_BYTES, Parameter
-from planner.model.quantization import engine_quantization
+from planner.model.quantization import engine_quantization, layer_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
-    from planner.memory.weights import Schemes
     from planner.model.facts import Layer, ModelFacts, Module
+    from planner.model.quantization import Schemes
 
 ROPE = "rope:"  # begins the shared_key of a rope cache (model/architectures/rope.py)
 LONGROPE = "longrope"  # made of two caches in another way; not followed here
@@ -27,28 +27,46 @@ LONGROPE = "longrope"  # made of two caches in another way; not followed here
 
 def stage_block_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
     """The storages of each stage, rank 0, as the blocks that hold them: "Model loading took"."""
-    rank = Rank(facts, gpu, engine, tp, in_blocks=True)
-    return tuple(nbytes + _reuse_bytes(rank, pp, stage) for stage, nbytes in enumerate(rank_loading_bytes(rank, pp)))
+    return _stage_block_bytes(Rank(facts, gpu, engine, tp), pp)
 
 
 @lru_cache(maxsize=2048)
+def _stage_block_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
+    return tuple(blocks + _reuse_bytes(rank, pp, stage) for stage, (_, blocks) in enumerate(rank_sizes(rank, pp)))
+
+
 def _reuse_bytes(rank: Rank, pp: int, stage: int) -> int:
-    """Too much in the blocks that the making of a rope cache leaves behind and later weights take.
+    """Too much in the blocks that the making of a rope cache leaves behind and later weights take."""
+    facts = rank.facts
+    freed = _freed_bytes(facts, pp, stage, old=rank.engine.rules < V0_33)
+    if max(freed, default=0) < WHOLE_FROM_BYTES:
+        return 0
+    layers = stage_ranges(facts.num_hidden_layers, pp)[stage]
+    first, later = _later_kinds(facts, rank.engine.quantization, layers, most_alike=len(freed))
+    return _oversize_bytes(rank, freed, first, later, with_head=layers.stop == facts.num_hidden_layers)
+
+
+@lru_cache(maxsize=256)
+def _freed_bytes(facts: ModelFacts, pp: int, stage: int, *, old: bool) -> tuple[int, ...]:
+    """What the making of a stage's rope caches leaves behind; ``old``: before 0.33.0.
 
     layers/rotary_embedding/base.py _compute_cos_sin_cache: angles, cosines and sines in fp32, the last two side by
     side, and then the cache in the model's dtype, which takes the block of a half.
     """
-    freed = [
+    return tuple(
         nbytes
-        for rope in stage_shared(rank.facts, pp, stage, tower=False)
+        for rope in stage_shared(facts, pp, stage, tower=False)
         if _is_rope(rope) and rope.dtype is None
-        for half in (_rope_bytes(rank, rope) // 2,)
+        for half in (prod((old and rope.shape_before_0_33) or rope.shape) * ITEMSIZE_BYTES["float32"] // 2,)
         for nbytes in (half, half, 2 * half)
-    ]
-    if max(freed, default=0) < WHOLE_FROM_BYTES:
-        return 0
-    layers = stage_ranges(rank.facts.num_hidden_layers, pp)[stage]
-    return oversize_bytes(freed, _later_storages(rank, layers, most_alike=len(freed)))
+    )
+
+
+@lru_cache(maxsize=2048)
+def _oversize_bytes(
+    rank: Rank, freed: tuple[int, ...], first: int | None, later: tuple[int, ...], *, with_head: bool
+) -> int:
+    return oversize_bytes(freed, _later_storages(rank, first, later, with_head=with_head))
 
 
 def _is_rope(module: Module) -> bool:
@@ -56,31 +74,37 @@ def _is_rope(module: Module) -> bool:
     return key is not None and key.startswith(ROPE) and LONGROPE not in key
 
 
-def _rope_bytes(rank: Rank, rope: Parameter) -> int:
-    """A rope cache in fp32."""
-    older = rope.shape_before_0_33 if rank.engine.rules < V0_33 else None
-    return prod(older or rope.shape) * ITEMSIZE_BYTES["float32"]
-
-
-def _later_storages(rank: Rank, layers: range, most_alike: int) -> Iterator[int]:
+def _later_storages(rank: Rank, first: int | None, later: tuple[int, ...], *, with_head: bool) -> Iterator[int]:
     """Storages of a stage that have blocks of their own, in the order in which they are made, from its first rope on.
 
-    A layer's attention has made its projections before its rope. Of layers that are alike ``most_alike`` are enough:
-    each of them takes a block, or none of its kind ever will.
+    A layer's attention has made its projections before its rope.
     """
-    kinds, order, with_rope = _kinds(rank.facts, rank.engine.quantization)
+    if first is not None:
+        yield from _large_storages(rank, first)[0]
+    for kind in later:
+        yield from _large_storages(rank, kind)[1]
+    for module in rank.facts.lm_head if with_head else ():
+        yield from module_storages(rank, module, None)
+
+
+@lru_cache(maxsize=256)
+def _later_kinds(
+    facts: ModelFacts, quantization: str | None, layers: range, *, most_alike: int
+) -> tuple[int | None, tuple[int, ...]]:
+    """The kind of the first layer with a rope, and those of the layers after it.
+
+    None where the whole model has a rope, which is made before its layers. Of layers that are alike ``most_alike``
+    are enough: each of them takes a block, or none of its kind ever will.
+    """
+    kinds, order, with_rope = _kinds(facts, quantization)
     first = next((index for index in layers if with_rope[order[index]]), None)
-    if first is None:  # a rope of the whole model, made before its layers
-        first = layers.start - 1
-    else:
-        yield from _large_storages(rank, order[first])[0]
     seen = dict.fromkeys(range(len(kinds)), 0)
-    for kind in order[first + 1 : layers.stop]:
+    later = []
+    for kind in order[layers.start if first is None else first + 1 : layers.stop]:
         seen[kind] += 1
         if seen[kind] <= most_alike:
-            yield from _large_storages(rank, kind)[1]
-    for module in rank.facts.lm_head if layers.stop == rank.facts.num_hidden_layers else ():
-        yield from module_storages(rank, module, None)
+            later.append(kind)
+    return None if first is None else order[first], tuple(later)
 
 
 @lru_cache(maxsize=64)

@@ -104,16 +104,20 @@ def request_blocks(layout: KvLayout, engine: EngineConfig, tokens: int) -> int:
     """
     in_flight = engine.max_in_flight_tokens
     tokens = -(-tokens // engine.decode_context_parallel_size)
-    return sum(number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts)
+    return sum([number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts])
 
 
 def needed_bytes(layout: KvLayout, engine: EngineConfig, pp: int) -> int:  # noqa: ARG001 - the batches in flight already count the stages
-    """The least KV memory of this stage with which vLLM starts: one request of max_model_len.
+    """The least KV memory of this stage with which vLLM starts: one request of max_model_len."""
+    return needed_blocks(layout, engine) * layout.bytes_per_block
+
+
+def needed_blocks(layout: KvLayout, engine: EngineConfig) -> int:
+    """As many of every stage.
 
     _check_enough_kv_cache_memory: 0.33.0 holds one block back (the null block), 0.25.0 does not.
     """
-    blocks = request_blocks(layout, engine, engine.max_model_len)
-    return (blocks + reserved_blocks(engine)) * layout.bytes_per_block
+    return request_blocks(layout, engine, engine.max_model_len) + reserved_blocks(engine)
 
 
 def reserved_blocks(engine: EngineConfig) -> int:
@@ -129,7 +133,7 @@ def plan_kv_cache(
     first = layouts[0]
     if first.attention_free:
         return KvCache(0, first.block_size, 1, 0, 0.0, 0)
-    num_blocks = min(pool_blocks(layout, available) for layout, available in zip(layouts, available_bytes, strict=True))
+    num_blocks = fewest_blocks(layouts, available_bytes)
     blocks = request_blocks(first, engine, engine.max_model_len)
     max_concurrency = num_blocks / blocks
     return KvCache(
@@ -147,20 +151,22 @@ def pool_blocks(layout: KvLayout, available_bytes: int) -> int:
     return max(0, available_bytes) // layout.bytes_per_block if layout.bytes_per_block else 0
 
 
+def fewest_blocks(layouts: Sequence[KvLayout], available_bytes: Sequence[int]) -> int:
+    """Blocks that every stage has room for."""
+    return min(map(pool_blocks, layouts, available_bytes))
+
+
 def longest_context(layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int) -> int:
     """The longest max_model_len with which the engine would start, up to the model's own limit; 0 if none.
 
     _estimate_max_model_len_from_groups, which vLLM searches by halving: the need never falls with the length.
     """
     del pp
-    return min(_longest(layout, available, engine) for layout, available in zip(layouts, available_bytes, strict=True))
-
-
-def _longest(layout: KvLayout, available_bytes: int, engine: EngineConfig) -> int:
+    layout = layouts[0]  # a request takes as many blocks of every stage: the fewest decide
     limit = layout.longest_model_len
     if layout.attention_free:
         return limit
-    blocks = pool_blocks(layout, available_bytes) - reserved_blocks(engine)
+    blocks = fewest_blocks(layouts, available_bytes) - reserved_blocks(engine)
     if request_blocks(layout, engine, limit) <= blocks:
         return limit
     shortest, longest = 0, limit  # the first fits, the second does not
@@ -193,6 +199,5 @@ def highest_concurrency(
     layout = layouts[0]
     if layout.attention_free:
         return engine.max_num_seqs
-    blocks = min(pool_blocks(layout, available) for layout, available in zip(layouts, available_bytes, strict=True))
-    usable = max(0, blocks - 1)  # the null block never holds a token
+    usable = max(0, fewest_blocks(layouts, available_bytes) - 1)  # the null block never holds a token
     return min(engine.max_num_seqs, usable // max(1, request_blocks(layout, engine, tokens)))

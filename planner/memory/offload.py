@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from planner.memory.allocator import block_bytes
 from planner.memory.stages import stage_ranges
-from planner.memory.weights import Rank, layer_kinds, module_storages
+from planner.memory.weights import Rank, module_storages
 from planner.model.facts import Parameter
-from planner.model.quantization import engine_quantization
+from planner.model.quantization import engine_quantization, layer_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -39,3 +39,13 @@ def _cut(runs: tuple[LayerRun, ...], layers: range) -> tuple[LayerRun, ...]:
             kept.append(LayerRun(run.layer, shared))
         start += run.count
     return tuple(kept)
+
+
+@lru_cache(maxsize=256)
+def first_alike(facts: ModelFacts, pp: int) -> tuple[int, ...]:
+    """For each stage the first one that holds the same kinds of layers; the two ends are like themselves alone."""
+    first: dict[tuple[object, ...], int] = {}
+    return tuple(
+        first.setdefault((stage == 0, stage == pp - 1, *dict.fromkeys(run.layer for run in runs)), stage)
+        for stage, runs in enumerate(stage_runs(facts, pp))
+    )

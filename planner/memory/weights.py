@@ -16,45 +16,48 @@ from msgspec.structs import replace
 from planner.engine import V0_33
 from planner.memory.allocator import block_bytes, rounded
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors
-from planner.memory.stages import stage_ranges, stage_runs
+from planner.memory.formats.place import kernel_generation
+from planner.memory.stages import first_alike, stage_ranges, stage_runs
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
-from planner.model.quantization import engine_quantization
+from planner.model.quantization import engine_quantization, layer_kinds, module_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
-    from planner.model.facts import Layer, ModelFacts, Module
-    from planner.model.quantization import Quantization, Scheme
+    from planner.model.facts import ModelFacts, Module
+    from planner.model.quantization import Quantization, Scheme, Schemes
 
 EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
 INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
 INDEX_TOKEN_MULTIPLE = 4  # models/minimax_m3/nvidia/model.py: the same buffer [padded tokens, index heads, blocks]
 
-Schemes = tuple["Scheme | None", ...]
+Sizes = tuple[int, int]  # bytes of storages, each rounded up to 512, and of the blocks that hold them
 Part = Literal["everywhere", "embedding", "first_only", "lm_head", "final", "tower"]  # fields of ModelFacts
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def stage_loading_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int) -> tuple[int, ...]:
     """Storages of each pipeline stage, rank 0, each rounded up to 512 bytes: what vLLM's classes alone decide."""
-    return rank_loading_bytes(Rank(facts, gpu, engine, tp), pp)
+    return tuple(storages for storages, _ in rank_sizes(Rank(facts, gpu, engine, tp), pp))
 
 
 class Rank:
-    """Rank 0 of ``tp`` under one engine: what decides the bytes of a module. Equal where those are equal."""
+    """Rank 0 of ``tp`` under one engine: what decides the bytes of a module. Equal where those are equal.
 
-    __slots__ = ("_hash", "_key", "dtype", "engine", "ep_size", "facts", "gpu", "in_blocks", "sized", "tp")
+    ``any_gpu``: of modules that no kernel packs, so that all GPUs hold the same.
+    """
 
-    def __init__(self, facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, *, in_blocks: bool = False) -> None:
+    __slots__ = ("_hash", "_key", "dtype", "engine", "ep_size", "facts", "gpu", "tp")
+
+    def __init__(self, facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, *, any_gpu: bool = False) -> None:
         self.facts, self.gpu, self.engine, self.tp = facts, gpu, engine, tp
-        self.in_blocks, self.sized = in_blocks, block_bytes if in_blocks else rounded
         self.dtype = engine.dtype
         self.ep_size = tp if engine.enable_expert_parallel and tp > 1 else 1
         self._key = (
             id(facts),
-            _kernels(facts, gpu, engine),
+            None if any_gpu else _kernels(facts, gpu, engine),
             engine.rules,
             engine.dtype,
             engine.quantization,
@@ -62,7 +65,6 @@ class Rank:
             engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
             tp,
             self.ep_size,
-            in_blocks,
         )
         self._hash = hash(self._key)
 
@@ -74,54 +76,70 @@ class Rank:
 
 
 def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[int | None, ...] | None:
-    """What decides which kernels pack the weights; None where no kernel does, so that all GPUs hold the same."""
+    """What decides which kernels pack the weights; None where no kernel does."""
     if facts.quantization is None and engine.quantization is None and _is_plain(facts):
         return None
     locks = gpu.sms if engine.rules < V0_33 else None  # formats/place.py marlin_locks
-    return (gpu.compute_capability, locks, engine.flashinfer)
+    return (kernel_generation(gpu.compute_capability), locks, engine.flashinfer)
 
 
 @lru_cache(maxsize=64)
 def _is_plain(facts: ModelFacts) -> bool:
-    """Neither routed experts nor a router of its own: formats/unquantized.py asks nothing of the GPU."""
+    """Whether, unquantized, no module asks anything of the GPU."""
     layers = (module for run in facts.layers for module in run.layer.modules)
-    modules = chain(layers, *(getattr(facts, part) for part in PARTS))
-    return not any(
-        isinstance(module, Experts) or (isinstance(module, Linear) and module.fp32_router) for module in modules
-    )
+    return not any(_asks_gpu(module, None) for module in chain(layers, *(getattr(facts, part) for part in PARTS)))
+
+
+def _asks_gpu(module: Module, scheme: Scheme | None) -> bool:
+    """Whether the GPU has a say in a module's bytes: routed experts and routers even where nothing is quantized."""
+    routes = isinstance(module, Experts) or (isinstance(module, Linear) and module.fp32_router)
+    return scheme is not None or routes
 
 
 @lru_cache(maxsize=2048)
-def rank_loading_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
-    """Of each stage: storages, or with ``in_blocks`` the block of each."""
+def rank_sizes(rank: Rank, pp: int) -> tuple[Sizes, ...]:
+    """Of each stage what its rank 0 loads."""
     facts = rank.facts
-    before = _bytes_before(rank)
-    anywhere = _index_bytes(rank) + _deepstack_bytes(rank)
+    before, alike = _sizes_before(rank), first_alike(facts, pp)
+    outside = {stage: _outside_sizes(rank, pp, stage) for stage in dict.fromkeys(alike)}
+    anywhere = _sizes((_index_bytes(rank), *_deepstack_bytes(rank)))
     return tuple(
-        before[layers.stop] - before[layers.start] + _outside_bytes(rank, pp, stage) + anywhere
+        _sum((anywhere, outside[alike[stage]], _less(before[layers.stop], before[layers.start])))
         for stage, layers in enumerate(stage_ranges(facts.num_hidden_layers, pp))
     )
+
+
+def _sizes(storages: Collection[int]) -> Sizes:
+    return sum(map(rounded, storages)), sum(map(block_bytes, storages))
+
+
+def _sum(sizes: Collection[Sizes]) -> Sizes:
+    return sum(storages for storages, _ in sizes), sum(blocks for _, blocks in sizes)
+
+
+def _less(all_of_them: Sizes, some: Sizes) -> Sizes:
+    return all_of_them[0] - some[0], all_of_them[1] - some[1]
 
 
 def _index_bytes(rank: Rank) -> int:
     """What an indexer picked for each token of a batch: one row, or one per index head of the rank."""
     facts, tokens = rank.facts, rank.engine.max_num_batched_tokens
     if facts.index_heads is None:
-        return rank.sized(tokens * facts.index_topk * INDEX_ITEM_BYTES)
+        return tokens * facts.index_topk * INDEX_ITEM_BYTES
     heads = max(1, facts.index_heads // rank.tp)
     padded = -(-tokens // INDEX_TOKEN_MULTIPLE) * INDEX_TOKEN_MULTIPLE
-    return rank.sized(padded * heads * facts.index_topk * INDEX_ITEM_BYTES)
+    return padded * heads * facts.index_topk * INDEX_ITEM_BYTES
 
 
-def _outside_bytes(rank: Rank, pp: int, stage: int) -> int:
+def _outside_sizes(rank: Rank, pp: int, stage: int) -> Sizes:
     """What a stage holds beside its layers, and what its layers share."""
-    parts = _stage_parts(rank.facts, pp, stage)
     tower = not stage and not rank.engine.language_model_only
-    shared = sum(_parameter_bytes(rank, module) for module in stage_shared(rank.facts, pp, stage, tower))
-    plain = sum(_part_bytes(rank, part) for part in parts)
-    return shared + plain + (_part_bytes(_tower_rank(rank), "tower") if tower else 0)
+    shared = [_parameter_bytes(rank, module) for module in stage_shared(rank.facts, pp, stage, tower)]
+    parts = [_part_sizes(rank, part) for part in _stage_parts(rank.facts, pp, stage)]
+    return _sum((_sizes(shared), *parts, *((_part_sizes(_tower_rank(rank), "tower"),) if tower else ())))
 
 
+@lru_cache(maxsize=512)
 def _stage_parts(facts: ModelFacts, pp: int, stage: int) -> tuple[Part, ...]:
     """The parts of the model beside its layers that a stage holds, in order."""
     first, last = stage == 0, stage == pp - 1
@@ -133,7 +151,7 @@ def _stage_parts(facts: ModelFacts, pp: int, stage: int) -> tuple[Part, ...]:
         ("lm_head", last or facts.tables_everywhere),
         ("final", last or facts.tables_everywhere),
     )
-    return tuple(part for part, here in held if here)
+    return tuple(part for part, here in held if here and getattr(facts, part))
 
 
 @lru_cache(maxsize=512)
@@ -147,81 +165,60 @@ def stage_shared(facts: ModelFacts, pp: int, stage: int, tower: bool) -> tuple[P
     return tuple(shared.values())
 
 
-@lru_cache(maxsize=2048)
-def _part_bytes(rank: Rank, part: Part) -> int:
-    quantization = engine_quantization(rank.facts, rank.engine.quantization)
-    return _plain_bytes(rank, getattr(rank.facts, part), quantization)
-
-
-def _plain_bytes(rank: Rank, modules: Iterable[Module], quantization: Quantization) -> int:
-    return sum(
-        _module_bytes(rank, module, _scheme(quantization, "", module)) for module in modules if not _is_shared(module)
-    )
-
-
 def _tower_rank(rank: Rank) -> Rank:
     """models/vision.py is_vit_use_data_parallel: heads that do not divide leave the tower whole."""
     heads = rank.facts.tower_heads
-    whole = heads and heads % rank.tp
-    return Rank(rank.facts, rank.gpu, rank.engine, 1, in_blocks=rank.in_blocks) if whole else rank
+    return Rank(rank.facts, rank.gpu, rank.engine, 1) if heads and heads % rank.tp else rank
 
 
-def _deepstack_bytes(rank: Rank) -> int:
+def _deepstack_bytes(rank: Rank) -> tuple[int, ...]:
     """models/qwen3_vl.py deepstack_input_embeds: [max_num_batched_tokens, hidden_size] per level."""
     if rank.engine.language_model_only:
-        return 0
+        return ()
     rows = rank.engine.max_num_batched_tokens * rank.facts.hidden_size
-    return rank.facts.deepstack_levels * rank.sized(rows * ITEMSIZE_BYTES[rank.dtype])
+    return (rows * ITEMSIZE_BYTES[rank.dtype],) * rank.facts.deepstack_levels
 
 
 @lru_cache(maxsize=2048)
-def _bytes_before(rank: Rank) -> tuple[int, ...]:
-    """Bytes of all layers before each one, and of all of them last: a stage holds a difference of two."""
+def _sizes_before(rank: Rank) -> tuple[Sizes, ...]:
+    """Of all layers before each one, and of all of them last: a stage holds a difference of two."""
     kinds, order = layer_kinds(rank.facts, engine_quantization(rank.facts, rank.engine.quantization))
-    sizes = [_layer_bytes(rank, layer, schemes) for layer, schemes in kinds]
-    return tuple(accumulate((sizes[kind] for kind in order), initial=0))
+    sizes = [_part_sizes(rank, kind) for kind in range(len(kinds))]
+    storages = accumulate((sizes[kind][0] for kind in order), initial=0)
+    blocks = accumulate((sizes[kind][1] for kind in order), initial=0)
+    return tuple(zip(storages, blocks, strict=True))
 
 
-@lru_cache(maxsize=64)
-def layer_kinds(
-    facts: ModelFacts, quantization: Quantization
-) -> tuple[tuple[tuple[Layer, Schemes], ...], tuple[int, ...]]:
-    """Layers that differ in modules or in formats, each once, and the kind of every layer in order."""
-    uniform = quantization.matching == "uniform"
-    kinds: dict[tuple[Layer, Schemes], int] = {}
-    order: list[int] = []
-    for run in facts.layers:
-        for index in range(len(order), len(order) + run.count):
-            schemes = _layer_schemes(facts, quantization, run.layer, 0 if uniform else index)
-            order.append(kinds.setdefault((run.layer, schemes), len(kinds)))
-    return tuple(kinds), tuple(order)
+@lru_cache(maxsize=8192)
+def _part_sizes(rank: Rank, part: Part | int) -> Sizes:
+    """One part of the model, or one kind of layer, without what is shared."""
+    on_any_gpu = Rank(rank.facts, rank.gpu, rank.engine, rank.tp, any_gpu=True)
+    return _sum((_some_sizes(on_any_gpu, part, asking=False), _some_sizes(rank, part, asking=True)))
 
 
-@lru_cache(maxsize=16384)
-def _layer_schemes(facts: ModelFacts, quantization: Quantization, layer: Layer, index: int) -> Schemes:
-    """The scheme of each module of layer ``index``, in order; None where it stays as it is."""
-    prefix = f"{facts.layers_prefix}.{index}."
-    return tuple(_scheme(quantization, prefix, module) for module in layer.modules)
+@lru_cache(maxsize=8192)
+def _some_sizes(rank: Rank, part: Part | int, *, asking: bool) -> Sizes:
+    """Of its modules those in whose bytes the GPU has a say (``asking``), or the others."""
+    quantization = engine_quantization(rank.facts, rank.engine.quantization)
+    modules, schemes = _schemed(rank.facts, quantization, part)
+    return _sizes(
+        [
+            nbytes
+            for module, scheme in zip(modules, schemes, strict=True)
+            if _asks_gpu(module, scheme) == asking and not _is_shared(module)
+            for nbytes in module_storages(rank, module, scheme)
+        ]
+    )
 
 
-def _scheme(quantization: Quantization, prefix: str, module: Module) -> Scheme | None:
-    if isinstance(module, Parameter) or not module.quantizable or quantization.method is None:
-        return None
-    if isinstance(module, Linear):
-        parts = tuple(output.name for output in module.outputs if output.name)
-        return quantization.scheme_for(prefix + module.name, "linear", parts)
-    if isinstance(module, Experts):
-        return quantization.scheme_for(prefix + module.name, "experts")
-    return quantization.scheme_for(prefix + module.name, "head")
-
-
-def _layer_bytes(rank: Rank, layer: Layer, schemes: Schemes) -> int:
-    modules = zip(layer.modules, schemes, strict=True)
-    return sum(_module_bytes(rank, module, scheme) for module, scheme in modules if not _is_shared(module))
-
-
-def _module_bytes(rank: Rank, module: Module, scheme: Scheme | None) -> int:
-    return sum(map(rank.sized, module_storages(rank, module, scheme)))
+@lru_cache(maxsize=1024)
+def _schemed(facts: ModelFacts, quantization: Quantization, part: Part | int) -> tuple[tuple[Module, ...], Schemes]:
+    """The modules of a part or of a kind of layer, and the scheme of each."""
+    if isinstance(part, int):
+        layer, schemes = layer_kinds(facts, quantization)[0][part]
+        return layer.modules, schemes
+    modules: tuple[Module, ...] = getattr(facts, part)
+    return modules, tuple(module_scheme(quantization, module.name, module) for module in modules)
 
 
 def module_storages(rank: Rank, module: Module, scheme: Scheme | None) -> tuple[int, ...]:
@@ -252,9 +249,10 @@ def padded_vocab(module: Embedding) -> int:
 
 
 def _parameter_bytes(rank: Rank, module: Parameter) -> int:
+    """Bytes of the parameter's storage on this rank, unrounded."""
     if module.shape_before_0_33 and rank.engine.rules < V0_33:
         module = replace(module, shape=module.shape_before_0_33)
-    return rank.sized(parameter_elements(module, rank.tp) * ITEMSIZE_BYTES[module.dtype or rank.dtype])
+    return parameter_elements(module, rank.tp) * ITEMSIZE_BYTES[module.dtype or rank.dtype]
 
 
 def parameter_elements(module: Parameter, tp: int) -> int:

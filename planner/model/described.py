@@ -13,7 +13,7 @@ from planner.model.quantization import module_scheme
 
 if TYPE_CHECKING:
     from planner.model.facts import Module
-    from planner.model.quantization import Quantization, Scheme
+    from planner.model.quantization import Quantization
 
 STORED_BITS = {"fp8": 8, "mxfp8": 8, "int8": 8, "mxfp4": 4, "nvfp4": 4}
 
@@ -57,17 +57,9 @@ def describe(module: Module, prefix: str, quantization: Quantization, *, biases:
             return None
         size = (prod(module.shape),)
         return None if module.name.endswith("bias") and not biases else Described(module.name, size, size)
-    scheme = _scheme(module, prefix, quantization)
+    scheme = module_scheme(quantization, prefix + module.name, module)
     bits = None if scheme is None or scheme.online else STORED_BITS.get(scheme.storage, scheme.bits)
     return Described(module.name, *_tensors(module), *(_biases(module) if biases else ((), ())), bits)
-
-
-def _scheme(module: Linear | Experts | Embedding, prefix: str, quantization: Quantization) -> Scheme | None:
-    if quantization.method is None or not module.quantizable:
-        return None
-    if isinstance(module, Embedding):
-        return quantization.scheme_for(prefix + module.name, "head")
-    return module_scheme(quantization, prefix + module.name, module)
 
 
 def _tensors(module: Linear | Experts | Embedding) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, HOPPER, NATIVE_FP4, V0_33
+from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, HOPPER, NATIVE_FP4, RTX_BLACKWELL, V0_33
 from planner.memory.formats.tiles import marlin_padded, round_up
 from planner.memory.formats.unquantized import bias_bytes
 from planner.model.quantization.scheme import MX_GROUP_SIZE, NVFP4_GROUP_SIZE
@@ -75,7 +75,7 @@ def mxfp4_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int
         return _triton_mxfp4_experts(shard, place)
     hidden, width = shard.hidden, shard.intermediate
     if scheme.method != "compressed-tensors":
-        deep_gemm = place.capability >= 120 and scheme.method != "gpt_oss_mxfp4" and place.rules >= V0_33
+        deep_gemm = place.capability >= RTX_BLACKWELL and scheme.method != "gpt_oss_mxfp4" and place.rules >= V0_33
         hidden, width = round_up(hidden, 128 if deep_gemm else 256), round_up(width, 128)
     w13, w2 = shard.count * width * shard.gates * hidden, shard.count * hidden * width
     storages = (w13 // 2, w2 // 2, w13 // MX_GROUP_SIZE, w2 // MX_GROUP_SIZE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, NATIVE_BLOCK_FP8, NATIVE_FP8, V0_33
+from planner.memory.formats.place import EXPERT_BLOCKS_PER_SM, NATIVE_BLOCK_FP8, NATIVE_FP4, NATIVE_FP8, V0_33
 from planner.memory.formats.tiles import ceil_div, marlin_padded, marlin_padded_experts, round_up
 from planner.memory.formats.unquantized import bias_bytes
 from planner.model.quantization.scheme import FP8_BLOCK, MX_GROUP_SIZE
@@ -31,7 +31,8 @@ def float8_linear(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int
     if place.capability < NATIVE_FP8 or scheme.weight_only:
         return _weight_only_linear(shard, place)
     # Per-tensor scales on both sides go to FlashInfer on Blackwell, which takes any shape.
-    alignment = 1 if _is_static_tensor(scheme) and place.capability >= 100 and place.flashinfer else CUTLASS_ALIGNMENT
+    any_shape = _is_static_tensor(scheme) and place.capability >= NATIVE_FP4 and place.flashinfer
+    alignment = 1 if any_shape else CUTLASS_ALIGNMENT
     width = round_up(shard.out_features, alignment)
     weight = width * round_up(shard.in_features, alignment)
     # Merged layers arrive with one scale per part and are requantized to the largest.
@@ -72,7 +73,7 @@ def _marlin_takes_blocks(scheme: Scheme, place: Place) -> bool:
 
 def _mxfp8_linear(shard: LinearShard, place: Place) -> tuple[int, ...]:
     """One e8m0 byte per 32; Blackwell swizzles scales in tiles of 128 × 4, the rest repacks for Marlin."""
-    if place.capability >= 100:
+    if place.capability >= NATIVE_FP4:
         scales = round_up(shard.out_features, 128) * round_up(shard.in_features // MX_GROUP_SIZE, 4)
         return (shard.out_features * shard.in_features, scales, *bias_bytes(shard, place.dtype))
     width, depth = marlin_padded(shard.out_features, shard.in_features, MX_GROUP_SIZE)

@@ -16,6 +16,9 @@ NATIVE_FP8 = 89  # Ada and later multiply FP8 (cutlass_scaled_mm_supports_fp8)
 NATIVE_BLOCK_FP8 = 90  # block-scaled GEMMs: DeepGEMM, FlashInfer, CUTLASS
 NATIVE_FP4 = 100  # Blackwell (cutlass_scaled_mm_supports_fp4)
 HOPPER = 90
+DATACENTER_BLACKWELL = range(100, 110)  # B200, B300
+RTX_BLACKWELL = 120
+GENERATIONS = (NATIVE_FP8, HOPPER, DATACENTER_BLACKWELL.start, DATACENTER_BLACKWELL.stop, RTX_BLACKWELL)
 V0_33 = (0, 33, 0)
 LOCK = 4  # bytes
 EXPERT_BLOCKS_PER_SM = 4  # Marlin's thread blocks per multiprocessor in mixtures of experts
@@ -24,7 +27,7 @@ EXPERT_BLOCKS_PER_SM = 4  # Marlin's thread blocks per multiprocessor in mixture
 class Place(Struct, frozen=True):
     """One GPU under one engine; ``dtype`` is the model's."""
 
-    capability: int  # 90 for 9.0
+    capability: int  # 90 for 9.0; see kernel_generation
     rules: tuple[int, int, int]
     dtype: str
     flashinfer: bool = True
@@ -44,9 +47,14 @@ class Place(Struct, frozen=True):
     @property
     def is_datacenter_blackwell(self) -> bool:
         """B200, B300: where FlashInfer's TRT-LLM kernels run."""
-        return 100 <= self.capability < 110
+        return self.capability in DATACENTER_BLACKWELL
+
+
+def kernel_generation(capability: int) -> int:
+    """The capability from which on kernels lay weights out as on this GPU: all before FP8 are alike (0)."""
+    return max((first for first in GENERATIONS if first <= capability), default=0)
 
 
 def place_of(gpu: Gpu, engine: EngineConfig, dtype: str) -> Place:
     """``dtype``: of what is not quantized in this model."""
-    return Place(gpu.compute_capability, engine.rules, dtype, engine.flashinfer, gpu.sms)
+    return Place(kernel_generation(gpu.compute_capability), engine.rules, dtype, engine.flashinfer, gpu.sms)

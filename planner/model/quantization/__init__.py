@@ -1,6 +1,12 @@
 """What a checkpoint's published quantization says about each module: parse_quantization(config).scheme_for(name)."""
 
-from planner.model.quantization.modules import QuantizedModule, module_scheme, quantized_modules
+from planner.model.quantization.modules import (
+    QuantizedModule,
+    Schemes,
+    layer_kinds,
+    module_scheme,
+    quantized_modules,
+)
 from planner.model.quantization.parse import engine_quantization, parse_quantization
 from planner.model.quantization.quantization import ModuleKind, Quantization
 from planner.model.quantization.scheme import Scheme
@@ -10,7 +16,9 @@ __all__ = [
     "Quantization",
     "QuantizedModule",
     "Scheme",
+    "Schemes",
     "engine_quantization",
+    "layer_kinds",
     "module_scheme",
     "parse_quantization",
     "quantized_modules",

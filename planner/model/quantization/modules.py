@@ -1,4 +1,4 @@
-"""The quantized modules of a model, each kind once: what the checks walk."""
+"""The scheme of every module of a model, and its quantized modules, each kind once: what the checks walk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.model.facts import Experts, Linear
+from planner.model.facts import Experts, Linear, Parameter
 from planner.model.quantization.parse import engine_quantization
+from planner.model.quantization.scheme import Scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from planner.model.facts import ModelFacts, Module
+    from planner.model.facts import Layer, ModelFacts, Module
     from planner.model.quantization.quantization import Quantization
-    from planner.model.quantization.scheme import Scheme
+
+Schemes = tuple[Scheme | None, ...]
 
 
 class QuantizedModule(Struct, frozen=True):
@@ -32,28 +32,46 @@ def quantized_modules(facts: ModelFacts, online: str | None = None) -> tuple[Qua
     quantization = engine_quantization(facts, online)
     if quantization.method is None:
         return ()
+    kinds, order = layer_kinds(facts, quantization)
     found: dict[tuple[Module, Scheme], QuantizedModule] = {}
-    for name, module in _layer_modules(facts):
-        scheme = module_scheme(quantization, name, module)
-        if scheme is not None and isinstance(module, Linear | Experts):
-            found.setdefault((module, scheme), QuantizedModule(name, module, scheme))
+    for kind, (layer, schemes) in enumerate(kinds):
+        prefix = _prefix(facts, order.index(kind))
+        for module, scheme in zip(layer.modules, schemes, strict=True):
+            if scheme is not None and isinstance(module, Linear | Experts):
+                found.setdefault((module, scheme), QuantizedModule(prefix + module.name, module, scheme))
     return tuple(found.values())
 
 
-def module_scheme(quantization: Quantization, name: str, module: Module) -> Scheme | None:
-    """The scheme of one linear layer or of routed experts; None for what the engine never quantizes."""
-    if isinstance(module, Linear) and module.quantizable:
-        return quantization.scheme_for(name, "linear", tuple(part.name for part in module.outputs if part.name))
-    if isinstance(module, Experts) and module.quantizable:
-        return quantization.scheme_for(name, "experts")
-    return None
-
-
-def _layer_modules(facts: ModelFacts) -> Iterator[tuple[str, Module]]:
-    """Every module of every layer with its full name."""
-    index = 0
+@lru_cache(maxsize=64)
+def layer_kinds(
+    facts: ModelFacts, quantization: Quantization
+) -> tuple[tuple[tuple[Layer, Schemes], ...], tuple[int, ...]]:
+    """Layers that differ in modules or in formats, each once, and the kind of every layer in order."""
+    uniform = quantization.matching == "uniform"
+    kinds: dict[tuple[Layer, Schemes], int] = {}
+    order: list[int] = []
     for run in facts.layers:
-        for offset in range(run.count):
-            for module in run.layer.modules:
-                yield f"{facts.layers_prefix}.{index + offset}.{module.name}", module
-        index += run.count
+        for index in range(len(order), len(order) + run.count):
+            schemes = _layer_schemes(facts, quantization, run.layer, 0 if uniform else index)
+            order.append(kinds.setdefault((run.layer, schemes), len(kinds)))
+    return tuple(kinds), tuple(order)
+
+
+@lru_cache(maxsize=16384)
+def _layer_schemes(facts: ModelFacts, quantization: Quantization, layer: Layer, index: int) -> Schemes:
+    """The scheme of each module of layer ``index``, in order."""
+    prefix = _prefix(facts, index)
+    return tuple(module_scheme(quantization, prefix + module.name, module) for module in layer.modules)
+
+
+def _prefix(facts: ModelFacts, index: int) -> str:
+    return f"{facts.layers_prefix}.{index}."
+
+
+def module_scheme(quantization: Quantization, name: str, module: Module) -> Scheme | None:
+    """The scheme of one module with the engine's full ``name``; None where it stays as it is."""
+    if isinstance(module, Parameter) or not module.quantizable or quantization.method is None:
+        return None
+    if isinstance(module, Linear):
+        return quantization.scheme_for(name, "linear", tuple(part.name for part in module.outputs if part.name))
+    return quantization.scheme_for(name, "experts" if isinstance(module, Experts) else "head")
