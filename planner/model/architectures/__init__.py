@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from planner.errors import UnknownArchitectureError
+from planner.errors import ModelError, UnknownArchitectureError
 from planner.model.architectures.reading import stated_dtype, text_config
+from planner.model.config_kinds import check_config, check_quantization
 from planner.model.context import default_max_model_len, derived_max_model_len, yarn_max_model_len
+from planner.model.quantization import engine_quantization
+from planner.model.sizes import impossible_size
 from planner.model.tensor_runs import stored_dtype
 
 if TYPE_CHECKING:
@@ -163,12 +167,35 @@ def family_of(architecture: str) -> Family:
 def make_facts(checkpoint: Checkpoint) -> ModelFacts:
     """What the checkpoint is, in the neutral shape.
 
-    Raises UnknownArchitectureError where no family describes it, ModelError where config.json lacks a key.
+    Raises UnknownArchitectureError where no family describes it, ModelError where config.json lacks a key or says what
+    cannot be.
     """
+    architecture = _architecture(checkpoint)
+    try:
+        facts = _described(checkpoint, architecture)
+        engine_quantization(facts)
+        impossible = impossible_size(facts)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(_contradictory(checkpoint, error)) from error
+    if impossible:
+        raise ModelError(f"{checkpoint.repo}: config.json: {impossible}. Use the file of the published checkpoint.")
+    return facts
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    """architectures[0], which a family here describes, of a config.json whose values are of their keys' kinds."""
+    published = checkpoint.config.get("architectures")
+    named: str | None = published[0] if published and isinstance(published, list) else None
+    if not isinstance(named, str) or named in ARCHITECTURES:
+        check_config(checkpoint.config, f"{checkpoint.repo}: config.json")
+        check_quantization(checkpoint.hf_quant_config or {}, f"{checkpoint.repo}: hf_quant_config.json")
+    if named is None or named not in ARCHITECTURES:
+        raise UnknownArchitectureError(_unknown(checkpoint, named))
+    return named
+
+
+def _described(checkpoint: Checkpoint, architecture: str) -> ModelFacts:
     config = checkpoint.config
-    architecture = next(iter(config.get("architectures") or ()), None)
-    if architecture not in ARCHITECTURES:
-        raise UnknownArchitectureError(_unknown(checkpoint, architecture))
     facts = family_of(architecture)(config)
     text = text_config(config)
     derived = facts.max_model_len or derived_max_model_len(text)
@@ -191,6 +218,18 @@ def _listed(published: Mapping[str, Any] | None, checkpoint: Checkpoint) -> Mapp
     from planner.model.quantized_by_headers import with_header_lists
 
     return with_header_lists(published, checkpoint.tensors)
+
+
+def _contradictory(checkpoint: Checkpoint, error: Exception) -> str:
+    """Values that are each of their kind and cannot be together; the place, because it may be a bug after all."""
+    place = error.__traceback__
+    while place and place.tb_next:
+        place = place.tb_next
+    where = f" in {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else ""
+    return (
+        f"{checkpoint.repo}: config.json: its values do not go together ({type(error).__name__}: {error},{where}). "
+        "Use the file of the published checkpoint; if this is it, please report it."
+    )
 
 
 def _unknown(checkpoint: Checkpoint, architecture: str | None) -> str:
