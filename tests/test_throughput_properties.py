@@ -15,6 +15,7 @@ from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.throughput import Throughput, predict
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.rates import read_s_per_byte
+from planner.throughput.work import count_work
 from planner.workload import Workload
 from tests.made_facts import engine_of, facts_of, gpu_of
 
@@ -41,20 +42,20 @@ gpus = st.sampled_from(SOLD)
 repos = st.sampled_from((DENSE, QUANTIZED, EXPERTS, FOUR_BITS))
 
 
-@lru_cache(maxsize=256)
-def configured(repo: str, gpu: str, count: int, version: str = "0.33.0", **asked: Any) -> Any:
+@lru_cache(maxsize=512)
+def configured(repo: str, gpu: str, tp: int, pp: int, version: str = "0.33.0", **asked: Any) -> Any:
     """Facts, engine and KV cache of a configuration that is given 12 GiB for its cache, whether it fits or not."""
     dtype = "float16" if repo == QUANTIZED else "bfloat16"
-    engine = engine_of(repo, gpu, tp=count, version=version, **{"dtype": dtype, "max_num_seqs": 256} | asked)
+    engine = engine_of(repo, gpu, tp=tp, pp=pp, version=version, **{"dtype": dtype, "max_num_seqs": 256} | asked)
     facts = facts_of(repo)
-    layouts = stage_layouts(facts, gpu_of(gpu), engine, count, 1)
-    return facts, engine, plan_kv_cache(layouts, [12 * 2**30], engine, 1)
+    layouts = stage_layouts(facts, gpu_of(gpu), engine, tp, pp)
+    return facts, engine, plan_kv_cache(layouts, [12 * 2**30] * pp, engine, pp)
 
 
-def speed(repo: str, gpu: str | Gpu, load: Workload, count: int = 1, **asked: Any) -> Throughput:
+def speed(repo: str, gpu: str | Gpu, load: Workload, tp: int = 1, pp: int = 1, **asked: Any) -> Throughput:
     row = gpu_of(gpu) if isinstance(gpu, str) else gpu
-    facts, engine, cache = configured(repo, row.name, count, **asked)
-    return predict(facts, Candidate(row, None, count, count, 1), engine, cache, load)
+    facts, engine, cache = configured(repo, row.name, tp, pp, **asked)
+    return predict(facts, Candidate(row, None, tp * pp, tp, pp), engine, cache, load)
 
 
 def rate(*asked: Any, **keys: Any) -> float:
@@ -143,3 +144,47 @@ def test_the_sampler_of_0_2_is_faster() -> None:
 def test_marlin_came_to_turing_with_0_14(version: str, marlin: bool) -> None:
     load = Workload(concurrency=1, input_tokens=16, output_tokens=256)
     assert (rate(QUANTIZED, "T4", load, version=version) > 30) == marlin
+
+
+splits = st.sampled_from(((1, 1), (4, 1), (1, 2), (2, 4), (1, 8)))
+
+
+@given(repos, gpus, loads, splits)
+def test_a_steady_load_adds_up(repo: str, gpu: str, load: Workload, split: tuple[int, int]) -> None:
+    """As many as are in flight, each for its first token and the time of all others: Little's law."""
+    steady = replace(load, requests=None)
+    found = speed(repo, gpu, steady, *split)
+    held_s = (found.ttft_ms + (steady.output_tokens - 1) * found.tpot_ms) / 1000
+    assert found.output_tokens_per_second * held_s == pytest.approx(steady.concurrency * steady.output_tokens)
+
+
+@given(repos, gpus, loads, splits)
+def test_no_token_comes_before_its_weights_are_read(
+    repo: str, gpu: str, load: Workload, split: tuple[int, int]
+) -> None:
+    """Each token passes every stage; what is not split over ranks, and experts, are left out."""
+    found = speed(repo, gpu, load, *split)
+    matrices = count_work(facts_of(repo), "float16" if repo == QUANTIZED else "bfloat16").matrices
+    read = sum(part.nbytes for part in matrices if not part.copied) / split[0]
+    assert found.tpot_ms * ROUNDING >= read / (gpu_of(gpu).memory_bandwidth_gbps * 1e9) * 1000
+
+
+@given(repos, gpus, st.integers(1, 8000), st.integers(1, 4000), st.sampled_from((2, 4, 8)))
+def test_stages_do_not_speed_up_a_lone_request(repo: str, gpu: str, tokens: int, answer: int, stages: int) -> None:
+    """Its tokens meet all weights in turn; only a prompt of several passes has several stages at work."""
+    load = Workload(concurrency=1, input_tokens=tokens, output_tokens=answer)
+    one, several = (speed(repo, gpu, load, 1, pp, max_num_batched_tokens=8192) for pp in (1, stages))
+    assert several.output_tokens_per_second <= one.output_tokens_per_second * ROUNDING
+    assert several.ttft_ms * ROUNDING >= one.ttft_ms
+
+
+@given(repos, gpus, st.integers(1, 256), st.integers(1, 8000), st.integers(2, 4000))
+def test_one_that_comes_while_others_run_waits_longer(
+    repo: str, gpu: str, concurrency: int, tokens: int, answer: int
+) -> None:
+    """For the step that runs, with async scheduling for the next as well, and behind prompts that came before."""
+    alone, among = (
+        speed(repo, gpu, Workload(concurrency=number, input_tokens=tokens, output_tokens=answer), 1)
+        for number in (1, concurrency + 1)
+    )
+    assert among.ttft_ms >= alone.ttft_ms

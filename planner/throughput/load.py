@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.throughput.terms import attention_s, prefill_pass_s, request_bytes, step_s
+from planner.throughput.terms import attention_s, host_s, prefill_pass_s, request_bytes, step_s
 
 if TYPE_CHECKING:
     from planner.engine import EngineConfig
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from planner.workload import Workload
 
 
-MOST_BUSY = 0.95
+# Of the others' prompts, what stands before one's own: a load starts all at once, and answers of like length end
+# together. Each further request in flight, 4 to 512 of them, adds 0.06 to 0.12 of a prompt's time to the first token
+# of MiniMax-M2.5 (B200, B300, H200, vLLM 0.16 and 0.19; ai-dynamo/aiconfigurator, silicon_sample.csv).
+AHEAD = 0.1
 
 
 class Speed(Struct, frozen=True):
@@ -59,48 +63,83 @@ def _closed_loop(
     """Every answer is followed by a new request: rate = batch x answer / time of one round of answers.
 
     A round has as many steps as an answer has tokens, or as it takes to pass its prompts through; prompts join as many
-    of them as they can, so that short answers see several prompts in one step.
+    of them as they can, so that short answers see several prompts in one step. It is also what a request takes from
+    its first byte to its last: what is left of it after the first token is shared by the other tokens.
     """
     batch = min(workload.concurrency, limit)
     tokens, answer = workload.input_tokens, workload.output_tokens
     context = tokens + answer / 2
     passes = max(1.0, tokens / engine.max_num_batched_tokens)
+    missed = _missed_steps(terms, batch) * (1 - 1 / answer)
+    steps = answer + missed
     if terms.separate_prefill:
         step = step_s(terms, batch, context)
-        steps, shared = float(answer), passes * prefill_pass_s(terms, tokens / passes, 1 / passes) / terms.stages
+        joined = batch * passes
+        one_pass = prefill_pass_s(terms, tokens / passes, 1 / passes)
     else:
-        steps = max(answer, batch * tokens / engine.max_num_batched_tokens)
+        steps = max(steps, batch * tokens / (engine.max_num_batched_tokens * terms.stages))
         running = batch * (answer - 1) / steps  # a prompt's pass gives its first token
-        joined = min(steps, batch * passes)
+        joined = min(steps * terms.stages, batch * passes)
         step = step_s(terms, running, context)
         attention = batch / joined * attention_s(terms, tokens)
-        shared = joined / batch * (step_s(terms, running, context, batch * tokens / joined, attention) - step)
-    prompt = shared * terms.stages  # stages work on different requests at once
-    round_s = api_s + steps * step + batch * shared
+        one_pass = step_s(terms, running, context, batch * tokens / joined, attention) - step
+    own_passes = max(1.0, joined / batch)
+    prompt = _pipelined_s(one_pass, own_passes, terms.stages)
+    prompts = _prompts_s(prompt, joined / own_passes, _overlaps(own_passes, terms.stages), steps * step)
+    round_s = api_s + steps * step + prompts
     rate = batch * answer / round_s
-    busy = min(MOST_BUSY, batch * shared / round_s)
-    queued = busy / (1 - busy) * shared / 2  # M/D/1: behind other prompts
-    joins = step / 2 if batch > 1 else 0.0  # the step that runs when it comes
-    first = api_s + joins + step + prompt + queued if answer > 1 else round_s  # one token: the round is its latency
+    busy = prompts / round_s * (1 - 1 / batch)  # by others
+    ahead = prompts / batch * (busy / (1 - busy) / 2 + AHEAD * (batch - 1))  # M/D/1, and AHEAD
+    first = api_s + (1 + missed) * step + prompt + ahead
+    if not terms.separate_prefill:  # a step takes running sequences before prompts: none waits for more than one pass
+        first = max(first, round_s - (answer - 1) * (step + one_pass))
+    first = min(first, round_s - (answer - 1) * step)
     waiting = max(0.0, workload.concurrency - batch) * answer / rate
-    tpot = max(step, (round_s - first) / max(1, answer - 1)) if answer > 1 else step
+    tpot = (round_s - first) / (answer - 1) if answer > 1 else step
     return Speed(rate, first + waiting, tpot, batch, starved)
+
+
+def _missed_steps(terms: Terms, batch: float) -> float:
+    """Steps that a request waits for when it comes while others run: the rest of the one that runs, and with async
+    scheduling also the next, which was scheduled when that one began (EngineCore.step_with_batch_queue)."""
+    return min(1.0, batch - 1) * (1.5 if terms.overlap else 0.5)
+
+
+def _pipelined_s(one_pass: float, passes: float, stages: int) -> float:
+    """Seconds of so many passes one after the other, each through all stages; a stage takes the next at once."""
+    return one_pass * (passes / stages + 1 - 1 / stages)
+
+
+def _overlaps(passes: float, stages: int) -> float:
+    """How many prompts of so many passes each fill a pipeline."""
+    return (passes + stages - 1) / passes
+
+
+def _prompts_s(prompt: float, prompts: float, overlaps: float, decoding: float) -> float:
+    """What a round's prompts add to its ``decoding`` seconds.
+
+    A prompt that comes alone holds up everybody for as long as it takes through all stages; prompts that meet fill the
+    pipeline, at most ``overlaps`` at once. They meet the more, the larger their share of the round is: with W seconds
+    of prompts one by one, M at most at once and D of decoding, T = W / (1 + (M - 1) T / (D + T)).
+    """
+    alone, most = prompt * prompts, min(prompts, overlaps)
+    rest = decoding - alone
+    return (sqrt(rest * rest + 4 * most * alone * decoding) - rest) / (2 * most)
 
 
 def _burst(terms: Terms, engine: EngineConfig, workload: Workload, requests: int, limit: float, starved: bool) -> Speed:
     """All requests at once; answers of mean m and longest M, (1 - t / M)^(M / m - 1) of them still running at t."""
     mean, longest = workload.output_tokens, workload.output_tokens_max or workload.output_tokens
     tokens = requests * mean
-    width = min(requests, limit)
+    waves = requests / min(requests, limit)
     prompt_tokens = requests * workload.input_tokens
-    passes = max(1.0, prompt_tokens / engine.max_num_batched_tokens)
+    passes = max(waves, prompt_tokens / engine.max_num_batched_tokens)
     one_pass = prefill_pass_s(terms, prompt_tokens / passes, requests / passes)
-    prefill = one_pass * (passes / terms.stages + 1 - 1 / terms.stages)
+    prefill = max(_pipelined_s(one_pass, passes, terms.stages), passes * host_s(terms, requests / passes))
     steps = _burst_steps(requests, limit, mean, longest)
     batch = tokens / steps
     step = step_s(terms, batch, workload.input_tokens + mean / 2)
     total = prefill + (steps - 1) * step
-    waves = requests / width
     first = prefill / waves / 2 + one_pass / 2  # mean over the first wave
     waiting = (1 - 1 / waves) * total / 2
     return Speed(tokens / total, first + waiting, step, batch, starved)

@@ -78,12 +78,12 @@ def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.
 
     ``prompt_tokens`` join the step, with ``attention`` seconds of their own: it reads the weights anyway, and the
     prompts' arithmetic hides behind that reading as far as it can. Pipeline stages each work on batch / stages
-    sequences at once, so a token meets every stage's weights in turn.
+    sequences at once, so a token meets every stage's weights in turn, and so do the prompts.
     """
-    share, joined = batch / terms.stages, prompt_tokens / terms.stages
-    multiply = terms.token_s * share + terms.prompt_token_s * joined
-    gpu = _overlapped(terms, read_s(terms, share + joined), multiply)
-    gpu += terms.layers_s + terms.reduce_token_s * (share + joined) + terms.state_s * share + attention / terms.stages
+    share = max(min(batch, 1.0), batch / terms.stages)  # a lone sequence keeps one stage busy at a time
+    multiply = terms.token_s * share + terms.prompt_token_s * prompt_tokens
+    gpu = _overlapped(terms, read_s(terms, share + prompt_tokens), multiply)
+    gpu += terms.layers_s + terms.reduce_token_s * (share + prompt_tokens) + terms.state_s * share + attention
     for cache in terms.caches:
         gpu += cache.token_s * cache.tokens(context) * share
     return with_host_s(terms, gpu, terms.launch_s, batch) + terms.cached_token_s * batch * context
@@ -91,8 +91,13 @@ def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.
 
 def with_host_s(terms: Terms, gpu: float, launch: float, sequences: float) -> float:
     """A step of the engine: the GPU's work, the host's launches beside it, and the host's own work."""
-    host = terms.step_s + terms.sequence_s * sequences
+    host = host_s(terms, sequences)
     return max(gpu, launch, host) if terms.overlap else max(gpu, launch) + host
+
+
+def host_s(terms: Terms, sequences: float) -> float:
+    """The host's own work for one step; one process does it, whatever the stages."""
+    return terms.step_s + terms.sequence_s * sequences
 
 
 def read_s(terms: Terms, tokens: float) -> float:
