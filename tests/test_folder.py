@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +80,16 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "half a config": ({"config.json": b'{"a": 1,\n'}, r"config.json:2:1: not JSON: "),
     "config in UTF-16": ({"config.json": b"\xff\xfe{\0}\0"}, r"config.json: not UTF-8 at byte 0"),
     "config as a list": ({"config.json": b"[]"}, r"config.json: a list, not a mapping"),
+    "config as a number": ({"config.json": b"5"}, r"config.json: only 5, not a mapping"),
+    "a long number": (
+        {"config.json": b'{"vocab_size": ' + b"9" * 5000 + b"}"},
+        r"config.json: a number in it has thousands of digits",
+    ),
+    "half a character": ({"config.json": b'{"model_type": "\\ud800"}'}, r"config.json: holds half a character"),
+    "half a character in a name": (
+        {"config.json": CONFIG, "model.safetensors": (18).to_bytes(8, "little") + b'{"\\ud800": [1, 2]}'},
+        r"a name in its header holds half a character",
+    ),
     "config nested": ({"config.json": b"[" * 200_000}, r"config.json: nested too deeply|config.json:1"),
     "a pointer for config": (
         {"config.json": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"},
@@ -116,6 +127,19 @@ def test_a_broken_folder_says_what_is_wrong(tmp_path: Path, files: dict[str, byt
     with pytest.raises(ModelError, match=says) as caught:
         read_folder(tmp_path, "acme/chat")
     assert caught.value.exit_code == 6
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ModelError, match=r"config.json: not a file\. Type a folder whose config.json is one"):
+        read_folder(tmp_path, "acme/chat")
+
+
+def test_an_index_with_an_endless_size_claims_none(tmp_path: Path) -> None:
+    claims = b'{"metadata": {"total_size": Infinity}, "weight_map": {"a": "x.safetensors"}}'
+    write(tmp_path, config__json=CONFIG)
+    (tmp_path / "model.safetensors.index.json").write_bytes(claims)
+    assert read_folder(tmp_path, "acme/chat").checkpoint_bytes is None
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

@@ -70,6 +70,10 @@ WRONG_KINDS = [  # change, what the sentence says
         "quantization_config.config_groups.group_0: 5 is not a mapping",
     ),
     ({"quantization_config": {"quant_method": "awq"}}, "its values do not go together (KeyError: 'group_size', in"),
+    (
+        {"quantization_config": {"quant_method": "compressed-tensors", "ignore": ["re:("]}},
+        "quantization_config: '(' is to match names of modules and is no pattern",
+    ),
     ({"hidden_size": 3}, "self_attn.qkv_proj would be 3 × 0 × 0 × 0"),
     ({"num_hidden_layers": 0}, "the model would have no layer"),
 ]

@@ -117,6 +117,8 @@ def _check_unique(tensors: tuple[TensorInfo, ...], folder: Path) -> None:
 
 def _read_json(path: Path, most_bytes: int = MOST_CONFIG_BYTES) -> dict[str, Any] | None:
     """A JSON file's mapping, None where there is none."""
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise ModelError(f"{path}: not a file. Type a folder whose {path.name} is one.")
     try:
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)

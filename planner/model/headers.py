@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from planner.errors import ModelError
+from planner.model.json_files import holds_half_a_character
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -100,6 +101,8 @@ def _entries(text: bytes, where: str) -> Mapping[str, Any]:
         raise _malformed(where, f"its header is not JSON ({type(error).__name__})") from error
     if not isinstance(entries, dict):
         raise _malformed(where, "its header is no mapping")
+    if holds_half_a_character(text, entries):
+        raise _malformed(where, "a name in its header holds half a character (\\ud800 to \\udfff)")
     return entries
 
 
@@ -112,7 +115,7 @@ def _tensor(name: str, entry: Any, where: str) -> tuple[TensorInfo, int]:
             bits = prod(shape) * DTYPE_BITS[dtype]
             if begin < 0 or bits % 8 or end - begin != bits // 8:
                 raise _malformed(
-                    where, f"{name} is {dtype} {shape}, {bits / 8:,.0f} bytes, but its offsets span {end - begin:,}"
+                    where, f"{name} is {dtype} {shape}, {bits // 8:,} bytes, but its offsets span {end - begin:,}"
                 )
             return TensorInfo(name, dtype, tuple(shape), end - begin), begin
     raise _malformed(where, f"the entry of {name} lacks a dtype, a shape or two data_offsets")

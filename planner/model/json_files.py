@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import ModelError
@@ -33,9 +34,28 @@ def parse_json(data: bytes, where: str) -> dict[str, Any]:
         ) from error
     except RecursionError as error:
         raise ModelError(f"{where}: nested too deeply to be a model's file. Download the file again.") from error
+    except ValueError as error:
+        raise ModelError(f"{where}: a number in it has thousands of digits. Download the file again.") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{where}: a {type(value).__name__}, not a mapping. Download the file again.")
+        raise ModelError(f"{where}: {_named(value)}, not a mapping. Download the file again.")
+    if holds_half_a_character(data, value):
+        raise ModelError(f"{where}: holds half a character (\\ud800 to \\udfff). Download the file again.")
     return value
+
+
+def _named(value: Any) -> str:
+    return "a list" if isinstance(value, list) else f"only {json.dumps(value)[:40]}"
+
+
+def holds_half_a_character(data: bytes, value: Any) -> bool:
+    """Whether JSON spells a surrogate alone, which no text may hold and nothing could print."""
+    if b"\\u" not in data:
+        return False
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def shard_names(index: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -54,4 +74,4 @@ def index_total_bytes(index: Mapping[str, Any]) -> int | None:
     """metadata.total_size as published; DeepSeek-V3's is twice its tensors, so headers come before it."""
     metadata = index.get("metadata")
     size = metadata.get("total_size") if isinstance(metadata, dict) else None
-    return int(size) if isinstance(size, int | float) and size > 0 else None
+    return int(size) if isinstance(size, int | float) and 0 < size < inf else None

@@ -24,6 +24,18 @@ REGEX_SIGNS = "*+?^$()[]{}|\\"  # what makes an entry of AutoRound's extra_confi
 EXPERT_PARTS = ("0.gate_proj", "0.w1", "0.up_proj", "0.down_proj")
 
 
+def patterns(quantization: Quantization) -> tuple[str, ...]:
+    """Every regular expression that the checkpoint's matching will search names with."""
+    targets = tuple(rule.target for rule in quantization.rules)
+    if quantization.matching == "gptq":
+        return targets
+    if quantization.matching == "auto_round":
+        return tuple(target for target in targets if any(sign in target for sign in REGEX_SIGNS))
+    if quantization.matching == "targets":
+        return tuple(name[3:] for name in (*quantization.ignored, *targets) if name.startswith("re:"))
+    return ()
+
+
 def part_prefixes(prefix: str, parts: tuple[str, ...]) -> tuple[str, ...]:
     """The checkpoint's full names of a fused module's parts; the module's own name where nothing is fused."""
     parent = prefix.rpartition(".")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from planner.errors import ModelError
 from planner.model.quantization.compressed import parse_compressed_tensors
 from planner.model.quantization.float8 import make_online_fp8, parse_deepseek_v4, parse_fbgemm_fp8, parse_fp8
 from planner.model.quantization.integer import parse_auto_round, parse_awq, parse_gptq
+from planner.model.quantization.matching import patterns
 from planner.model.quantization.modelopt import parse_modelopt
 from planner.model.quantization.quantization import Quantization, Rule
 from planner.model.quantization.quark import parse_quark
@@ -65,7 +67,16 @@ def parse_quantization(config: Mapping[str, Any] | None, model_type: str = "") -
             f"quantization_config: quant_method {method or '(missing)'} is not understood. How many bytes the engine "
             f"keeps for it is not known here; known are {', '.join(METHODS)}. Use a checkpoint in one of these."
         )
-    return METHODS[method]({**config, "model_type": model_type})
+    quantization = METHODS[method]({**config, "model_type": model_type})
+    for pattern in patterns(quantization):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ModelError(
+                f"quantization_config: {pattern!r} is to match names of modules and is no pattern ({error}). "
+                "Use the file of the published checkpoint."
+            ) from error
+    return quantization
 
 
 def quant_method(config: Mapping[str, Any], model_type: str = "") -> str:
