@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
-from throughput_rows import Case, make_case, predict_case, read_rows, split
+from throughput_rows import Case, WrongFileError, make_case, predict_case, read_rows, split
 
 from planner.errors import GpuplanError
 from planner.throughput.constants import CONSTANTS
@@ -132,8 +132,10 @@ def understood(rows: Sequence[dict[str, str]]) -> list[Case]:
     for row in rows:
         try:
             cases.append(make_case(row))
-        except (KeyError, ValueError, GpuplanError) as why:
-            print(f"left out: {row['model']} {row['dtype']} on {row['gpu']}: {type(why).__name__}: {why}")
+        except (ValueError, GpuplanError) as why:
+            print(f"left out: {row['model']} {row['dtype']} on {row['n_gpus']}×{row['gpu']}: {why}")
+    if len(cases) < len(rows):
+        print(f"{len(rows) - len(cases)} of {len(rows)} rows are left out")
     return cases
 
 
@@ -143,7 +145,10 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="CSV")
     parser.add_argument("--all", action="store_true", help="fit on every row, none held out")
     asked = parser.parse_args()
-    rows = read_rows(asked.files)
+    try:
+        rows = read_rows(asked.files)
+    except WrongFileError as why:
+        parser.error(str(why))
     chosen = rows if asked.all else split(rows)[0]
     constants = fit(understood([*chosen, *read_rows([OWN_ROWS])]), with_values([PRIORS[name][0] for name in NAMES]))
     errors = [abs(log(predict_case(c, constants).output_tokens_per_second / c.measured)) for c in understood(chosen)]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fit_throughput import OWN_ROWS, fit, understood
 from throughput_metrics import Score, by_gpu, coverage, grouped, macro, mape, median_error, picks
-from throughput_rows import held_out, make_case, predict_case, project, read_rows, series
+from throughput_rows import WrongFileError, held_out, make_case, predict_case, project, read_rows, series
 
 from planner.model.architectures import make_facts
 from planner.model.identity import Checkpoint
@@ -103,11 +103,31 @@ def note_table(cases: Sequence[Case]) -> None:
         print(f"  {name:32} {case.measured:7.1f} {then.predicted:7.1f} ({then.error:+6.1%}) {today.predicted:8.1f}")
 
 
-def measured_table(path: Path) -> None:
+def read_measured(path: Path) -> list[dict[str, Any]]:
+    """Starts of a file of own measurements. Raises WrongFileError where it is none."""
+    try:
+        starts = json.loads(path.read_text())["rows"]
+        for start in starts:
+            for bench in start["bench"]:
+                measured_row(start, bench)
+            if not (path.parent / "measured_models" / start["model"] / "config.json").is_file():
+                raise WrongFileError(f"{path}: no measured_models/{start['model']}/config.json beside it.")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongFileError(f"{path}: cannot be read ({error}).") from error
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, WrongFileError):
+            raise
+        raise WrongFileError(
+            f'{path}: not a file of own starts, {{"rows": [{{"model", "gpu", "bench", ...}}]}}.'
+        ) from error
+    return list(starts)
+
+
+def measured_table(path: Path, starts: Sequence[dict[str, Any]]) -> None:
     """Our own starts of the real engine: one line per workload, then the mean over dense models."""
     print("own measurements, never fitted on (dummy weights route tokens alike, so experts are only shown):")
     dense = []
-    for start in json.loads(path.read_text())["rows"]:
+    for start in starts:
         folder = path.parent / "measured_models" / start["model"]
         config = json.loads((folder / "config.json").read_text())
         facts = make_facts(Checkpoint(start["model"], "path", config))
@@ -130,7 +150,7 @@ def measured_row(start: dict[str, Any], bench: dict[str, Any]) -> dict[str, str]
         "model": start["model"],
         "dtype": "auto",
         "kv_dtype": "auto",
-        "gpu": "H100" if start["gpu"].startswith("H100") else start["gpu"],
+        "gpu": start["gpu"],
         "n_gpus": tp,
         "tp": tp,
         "pp": 1,
@@ -146,6 +166,7 @@ def measured_row(start: dict[str, Any], bench: dict[str, Any]) -> dict[str, str]
         "exactness": "exact",
         "max_num_seqs": start["max_num_seqs"],
         "source": "own",
+        "engine": "vllm",
     }
     return {key: str(value) for key, value in values.items()}
 
@@ -158,7 +179,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="without leaving GPUs and sources out")
     parser.add_argument("--rows", action="store_true", help="every row, worst first")
     asked = parser.parse_args()
-    cases = understood(read_rows(asked.files))
+    try:
+        rows = read_rows(asked.files)
+        own = read_measured(asked.measured) if asked.measured else []
+    except WrongFileError as why:
+        parser.error(str(why))
+    cases = understood(rows)
     scores = [score(case) for case in cases]
     held = held_out([case.row for case in cases])
     figures("held out", [one for one in scores if series(one.case.row) in held])
@@ -170,8 +196,8 @@ def main() -> None:
     table("engine", scores, lambda one: one.case.row["version"])
     if note := [case for case in cases if project(case.row).startswith(NOTE)]:
         note_table(note)
-    if asked.measured:
-        measured_table(asked.measured)
+    if own:
+        measured_table(asked.measured, own)
     if asked.rows:
         for one in sorted(scores, key=lambda one: -abs(one.error)):
             print(f"{one.error:+7.1%} {one.case.measured:9.1f} {' '.join(series(one.case.row))}", end=" ")

@@ -9,8 +9,6 @@ from math import log2
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
-from throughput_rows import GPUS
-
 from planner.catalog import load_catalog
 from planner.throughput.constants import CONSTANTS
 
@@ -122,5 +120,5 @@ def _usd_per_token(score: Score, tokens_per_second: float) -> float:
 
 def _usd_per_second(score: Score) -> float | None:
     row = score.case.row
-    offer = OFFERS.get(GPUS.get(row["gpu"], row["gpu"]))
+    offer = OFFERS.get(score.case.candidate.gpu.name)
     return float(offer.usd_per_second) * int(row["n_gpus"]) if offer else None

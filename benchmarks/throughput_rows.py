@@ -1,7 +1,8 @@
 """Published measurements, read from CSV files by path, as arguments of planner.throughput.predict.
 
 Columns: model, dtype, kv_dtype, gpu, n_gpus, tp, pp, dp, input_len, output_len, concurrency_or_batch, mode (closed,
-batch, oneshot, poisson<rate>), n_requests, out_len_max, version, output_tok_s, exactness, max_num_seqs, source.
+batch, oneshot, poisson<rate>), n_requests, out_len_max, engine, version, output_tok_s, exactness, max_num_seqs, source.
+Those of NEEDED must be there; the others may be absent or empty.
 """
 
 from __future__ import annotations
@@ -10,17 +11,15 @@ import csv
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
+from throughput_names import SIXTEEN_BITS, find_facts, find_gpu
 
 from planner.candidates import Candidate
-from planner.catalog import load_catalog
 from planner.engine import resolve_engine
 from planner.memory.account import make_memory
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
-from planner.model.architectures import make_facts
 from planner.spec import parse_spec
 from planner.throughput import predict
 from planner.throughput.constants import CONSTANTS
@@ -38,72 +37,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, str]
 
-# Names that measurements use, where they are not the catalogue's own.
-GPUS = {
-    "A10G": "A10",
-    "A100-40GB SXM": "A100-40GB",
-    "A100-80GB SXM": "A100-80GB",
-    "GH200 96GB": "GH200-96GB",
-    "H100 NVL": "H100-NVL",
-    "H100 PCIe": "H100-PCIe",
-    "H100 SXM": "H100",
-    "H100-SXM": "H100",
-    "H20-3e": "H20-141GB",
-    "RTX PRO 6000 Blackwell Server": "RTX-PRO-6000",
-    "RTX 4090": "RTX-4090",
-    "RTX A6000": "A6000",
-    "RTX3090": "RTX-3090",
-    "RTX4090": "RTX-4090",
-    "RTX4090D": "RTX-4090D",
-    "RTX5090": "RTX-5090",
-    "RTX6000Ada": "RTX-6000-Ada",
-    "V100 SXM2 16/32GB": "V100-32GB",
-}
-MODELS = {
-    "Llama-2-7b": "meta-llama/Llama-2-7b-chat-hf",
-    "Llama-2-13b": "meta-llama/Llama-2-13b-hf",
-    "Llama-2-70b": "meta-llama/Llama-2-70b-hf",
-    "Llama-2-70b-chat": "meta-llama/Llama-2-70b-hf",
-    "Llama-3-8B": "meta-llama/Llama-3.1-8B-Instruct",
-    "Llama-3-70B": "meta-llama/Llama-3.1-70B-Instruct",
-    "Llama-3-405B": "meta-llama/Llama-3.1-405B",
-    "Mistral-7B": "mistralai/Mistral-7B-Instruct-v0.3",
-    "Mixtral-8x7B": "mistralai/Mixtral-8x7B-Instruct-v0.1",
-}
-# What a dtype column stands for, as a checkpoint publishes it. fp16 and bf16 are the engine's dtype alone.
-MODELOPT = {"quant_method": "modelopt", "exclude_modules": ["lm_head"]}
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
-AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
-EIGHT_BITS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
-COMPRESSED = {"quant_method": "compressed-tensors", "ignore": ["lm_head"]}
-QUANTIZATIONS: dict[str, dict[str, Any]] = {
-    "fp8": {**MODELOPT, "quant_algo": "FP8"},
-    "fp4": {**MODELOPT, "quant_algo": "NVFP4"},
-    "nvfp4": {**MODELOPT, "quant_algo": "NVFP4"},
-    "w8a8": {
-        **COMPRESSED,
-        "format": "int-quantized",
-        "config_groups": {
-            "group_0": {
-                "targets": ["Linear"],
-                "weights": EIGHT_BITS,
-                "input_activations": {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True},
-            }
-        },
-    },
-    "w8a16": {
-        **COMPRESSED,
-        "format": "pack-quantized",
-        "config_groups": {"group_0": {"targets": ["Linear"], "weights": EIGHT_BITS}},
-    },
-    "w4a16": GPTQ,
-    "gptq": GPTQ,
-    "gptq4": GPTQ,
-    "int4": GPTQ,
-    "awq": AWQ,
-    "awq4": AWQ,
-}
-OWN_FORMAT = frozenset({"mxfp4"})  # the checkpoint itself is published in it
 RELEASED = (  # where a version is not stated, the newest release of the time that is: year, month, version
     ("2026-01", "0.14.0"),
     ("2025-10", "0.11.0"),
@@ -133,13 +66,65 @@ class Case:
         return float(self.row["output_tok_s"])
 
 
+class WrongFileError(ValueError):
+    """A file that is not what it was given as, and what to give instead."""
+
+
+NEEDED = (
+    "model",
+    "dtype",
+    "gpu",
+    "tp",
+    "input_len",
+    "output_len",
+    "concurrency_or_batch",
+    "mode",
+    "version",
+    "output_tok_s",
+)
+ABSENT = {
+    "kv_dtype": "auto",
+    "pp": "1",
+    "dp": "1",
+    "n_gpus": "",
+    "n_requests": "",
+    "out_len_max": "",
+    "engine": "vllm",
+    "exactness": "",
+    "max_num_seqs": "",
+    "source": "unstated",
+}
+
+
 def read_rows(paths: list[Path]) -> list[Row]:
-    """All rows of all files."""
-    rows: list[Row] = []
-    for path in paths:
-        with path.open(newline="") as file:
-            rows += list(csv.DictReader(file))
-    return rows
+    """All rows of all files, as text without blanks around it. Raises WrongFileError: which file, what it lacks."""
+    return [row for path in paths for row in _read(path)]
+
+
+def _read(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise WrongFileError(
+                    f"{path}: not a CSV of measurements, it has no column {', '.join(missing)}. "
+                    f"Needed are {', '.join(NEEDED)}."
+                )
+            return [_cleaned(row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise WrongFileError(f"{path}: cannot be read ({error}). Type the path of a CSV of measurements.") from error
+
+
+def _cleaned(row: dict[str, str | None]) -> Row:
+    stated = {name: (text or "").strip() for name, text in row.items() if isinstance(name, str)}
+    whole = {**ABSENT, **{name: text for name, text in stated.items() if text or name not in ABSENT}}
+    gpus = whole["n_gpus"] or str(_count(whole, "tp", 1) * _count(whole, "pp", 1) * _count(whole, "dp", 1))
+    return {**whole, "n_gpus": gpus}
+
+
+def _count(row: Row, name: str, otherwise: int) -> int:
+    return int(row[name]) if row[name].isdigit() else otherwise
 
 
 def project(row: Row) -> str:
@@ -170,30 +155,57 @@ def split(rows: list[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def make_case(row: Row, facts: ModelFacts | None = None) -> Case:
-    """What the planner is asked for one row. Raises KeyError or a planner error where the row is not understood."""
+    """What the planner is asked for one row. Raises ValueError or a planner error where the row is not understood."""
+    number = {name: whole_number(row, name) for name in ("tp", "pp", "dp", "concurrency_or_batch")}
+    if not re.fullmatch(MODES, row["mode"]):
+        raise ValueError(f"no mode {row['mode']!r}; known are closed, batch, oneshot and poisson<requests per second>")
+    if "vllm" not in row["engine"].lower():
+        raise ValueError(f"measured with {row['engine']}, not with vLLM")
+    if not 0 < _number(row["output_tok_s"]) < float("inf"):
+        raise ValueError(f"output_tok_s is {row['output_tok_s']!r}, not a number above 0")
     gpu = find_gpu(row["gpu"])
-    version = version_of(row["version"])
     facts = facts or find_facts(row["model"], row["dtype"])
     mean_in, mean_out, longest = lengths(row)
-    text = spec_text(row, facts, version, int(row["input_len"]) + int(row["out_len_max"] or row["output_len"]))
+    longest_answer = whole_number(row, "out_len_max" if row["out_len_max"] else "output_len")
+    text = spec_text(row, facts, version_of(row["version"]), whole_number(row, "input_len") + longest_answer)
     spec = parse_spec(text, row["model"])
-    tp, pp, dp = int(row["tp"]), int(row["pp"]), int(row["dp"])
+    tp, pp, dp = number["tp"], number["pp"], number["dp"]
     engine = with_flags(resolve_engine(spec, facts, gpu, tp, pp), row)
-    concurrency = max(1, int(row["concurrency_or_batch"]) // dp)
+    in_flight = number["concurrency_or_batch"]
     burst = row["mode"] != "closed"
-    asked = concurrency if row["mode"] == "batch" or not row["n_requests"] else max(1, int(row["n_requests"]) // dp)
-    requests = asked if burst else None
-    rate = re.fullmatch(r"poisson([\d.]+)", row["mode"])
+    asked = in_flight if row["mode"] == "batch" or not row["n_requests"] else whole_number(row, "n_requests")
+    requests = max(1, asked // dp) if burst else None
+    rate = re.fullmatch(MODES, row["mode"])
     return Case(
         row=row,
         facts=facts,
         candidate=Candidate(gpu, None, tp * pp, tp, pp),
         engine=engine,
         kv_cache=cache_of(facts, gpu, engine, tp, pp),
-        workload=Workload(concurrency, mean_in, mean_out, requests, output_tokens_max=longest if burst else None),
+        workload=Workload(
+            max(1, in_flight // dp), mean_in, mean_out, requests, output_tokens_max=longest if burst else None
+        ),
         replicas=dp,
-        arrival_s=asked * dp / float(rate[1]) / 2 if rate else 0.0,
+        arrival_s=asked / float(rate[1]) / 2 if rate and rate[1] else 0.0,
     )
+
+
+MODES = r"closed|batch|oneshot|poisson(\d+\.?\d*)"
+
+
+def whole_number(row: Row, name: str) -> int:
+    """A column that must have a whole number above 0; 1024.0 is one. Raises ValueError naming the column."""
+    value = _number(row[name])
+    if not value.is_integer() or value < 1:
+        raise ValueError(f"{name} is {row[name]!r}, not a whole number above 0")
+    return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def predict_case(case: Case, constants: Constants = CONSTANTS) -> Throughput:
@@ -219,11 +231,11 @@ def lengths(row: Row) -> tuple[int, int, int | None]:
     InferenceMAX draws lengths evenly between 0.8 and 1.0 of the nominal ones. A longest answer that is only a cap
     on lengths that were themselves estimated says nothing.
     """
-    mean_in, mean_out = int(row["input_len"]), int(row["output_len"])
+    mean_in, mean_out = whole_number(row, "input_len"), whole_number(row, "output_len")
     if is_inference_max(row):
         mean_in, mean_out = round(0.9 * mean_in), round(0.9 * mean_out)
     estimated = "ESTIMATED" in row["exactness"]
-    longest = None if estimated or not row["out_len_max"] else max(mean_out, int(row["out_len_max"]))
+    longest = None if estimated or not row["out_len_max"] else max(mean_out, whole_number(row, "out_len_max"))
     return mean_in, mean_out, longest
 
 
@@ -258,7 +270,7 @@ def cache_of(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int
 def spec_text(row: Row, facts: ModelFacts, version: str, longest: int) -> str:
     """The row as a spec: vLLM's old default of 0.9 of the memory, a context that holds the row's requests."""
     context = min(facts.max_model_len, max(4096, longest + 16))
-    dtype = {"fp16": "float16", "bf16": "bfloat16"}.get(row["dtype"], "auto")
+    dtype = SIXTEEN_BITS.get(row["dtype"], "auto")
     return (
         f"name: row\nmodel: {{repo: a/b, dtype: {dtype}}}\n"
         f'engine: {{version: "{version}", max_model_len: {context}, max_num_seqs: {row["max_num_seqs"] or 256},'
@@ -274,48 +286,3 @@ def version_of(text: str) -> str:
     moment = (day[0] if day else "2026").ljust(7, "~")  # a year alone: its end
     known = next((version for since, version in RELEASED if since <= moment), RELEASED[-1][1])
     return "0.8.0" if moment == "2025~~~" else known  # the middle of a year in which generations changed
-
-
-@lru_cache(maxsize=1)
-def _catalog() -> Any:
-    return load_catalog()
-
-
-def find_gpu(name: str) -> Gpu:
-    """The catalogue's GPU behind a measurement's name. Raises KeyError."""
-    gpu: Gpu = _catalog().gpus[GPUS.get(name, name)]
-    return gpu
-
-
-@lru_cache(maxsize=256)
-def find_facts(model: str, dtype: str) -> ModelFacts:
-    """Facts of a model in a format. Raises KeyError where the catalogue has no such model or the format no meaning."""
-    checkpoint = _catalog().find_model(find_repo(model))
-    config = dict(checkpoint.config)
-    if dtype not in OWN_FORMAT:
-        config.pop("quantization_config", None)
-        checkpoint = replace(checkpoint, hf_quant_config=None)
-    if dtype in QUANTIZATIONS:
-        config["quantization_config"] = QUANTIZATIONS[dtype]
-    elif dtype not in OWN_FORMAT | {"fp16", "bf16"}:
-        raise KeyError(dtype)
-    return make_facts(replace(checkpoint, config=config))
-
-
-def find_repo(model: str) -> str:
-    """org/name as it is, a known short name, or the one repository of the catalogue that is called so."""
-    names = _catalog().model_names()
-    for name in (model, model.removesuffix("-chat"), model.removesuffix("-Instruct")):
-        if name in MODELS or name in names:
-            return MODELS.get(name, name)
-    wanted = plain_name(model)
-    alike = [repo for repo in names if plain_name(repo) == wanted]
-    if not alike:
-        raise KeyError(model)
-    return str(min(alike, key=len))
-
-
-def plain_name(repo: str) -> str:
-    """A name without organization and without what says how it was tuned."""
-    name = repo.rsplit("/", 1)[-1].lower()
-    return re.sub(r"^meta-|-(instruct|chat|hf|it|v0\.\d)\b|[^a-z0-9.]", "", name)
