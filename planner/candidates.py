@@ -34,17 +34,19 @@ class Candidate(Struct, frozen=True):
 
 def enumerate_candidates(gpu_spec: GpuSpec, catalog: Catalog) -> Iterator[Candidate]:
     """Every split of every count that is sold; pins and lists only filter."""
+    splits = {count: _tensor_parallel_sizes(gpu_spec, count) for count in _counts(gpu_spec)}
     for offer in _offers(gpu_spec, catalog):
-        for count in _counts(gpu_spec):
+        for count, sizes in splits.items():
             if count in offer.counts_sold:
-                for tp in _tensor_parallel_sizes(gpu_spec, count):
+                for tp in sizes:
                     yield Candidate(catalog.gpus[offer.planned_as], offer, count, tp, count // tp)
 
 
 def unsold_counts(gpu_spec: GpuSpec, catalog: Catalog) -> Iterator[Rejection]:
     """One rejection for each GPU and count that the provider does not sell in one container."""
+    counts = _counts(gpu_spec)
     for offer in _offers(gpu_spec, catalog):
-        for count in _counts(gpu_spec):
+        for count in counts:
             if count not in offer.counts_sold:
                 most = max(offer.counts_sold)
                 yield Rejection(

@@ -75,7 +75,7 @@ class EngineConfig(Struct, frozen=True):
 
     def flag(self, name: str) -> Any:
         """A flag of extra_args by its name with dashes, however it is written there; None where it is absent."""
-        return flag_value(self.extra_args, name)
+        return flag_value(self.extra_args, name) if self.extra_args else None
 
 
 def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) -> EngineConfig:  # noqa: ARG001 - tp is part of the fixed signature; no default of these versions depends on it
@@ -125,6 +125,7 @@ def parse_version(text: str) -> Version:
     return (major, minor, patch)
 
 
+@lru_cache(maxsize=64)
 def rules_of(version: Version) -> Version:
     """The newest documented version that is not newer than ``version``; the oldest where all are newer."""
     return max((known for known in DOCUMENTED if known <= version), default=DOCUMENTED[0])

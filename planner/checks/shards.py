@@ -173,5 +173,6 @@ def _linears(facts: ModelFacts) -> list[Linear]:
     return [module for run in facts.layers for module in run.layer.modules if isinstance(module, Linear)]
 
 
+@lru_cache(maxsize=64)
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split("."))

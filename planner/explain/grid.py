@@ -12,13 +12,6 @@ Row = tuple[str, ...]
 
 def grid(header: Row, rows: Sequence[Row], left: frozenset[int] = frozenset({0}), indent: str = "  ") -> list[str]:
     """Lines of an aligned table; ``left`` names the columns that hold words."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-
-    def line(row: Row) -> str:
-        cells = (
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return (indent + "  ".join(cells)).rstrip()
-
-    return [line(header), *(line(row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    line = indent + "  ".join(f"{{:{'<' if column in left else '>'}{width}}}" for column, width in enumerate(widths))
+    return [line.format(*row).rstrip() for row in (header, *rows)]

@@ -15,6 +15,7 @@ from planner.memory.allocator import block_bytes
 from planner.memory.packed_latent import packed_attention_bytes, packed_workspace_bytes
 from planner.memory.runner import uses_v2_runner
 from planner.memory.stages import stage_runs
+from planner.memory.weights import padded_vocab
 from planner.memory.widths import layer_widths
 from planner.model.facts import ITEMSIZE_BYTES, Embedding
 from planner.model.quantization import engine_quantization
@@ -39,11 +40,10 @@ def peak_activation_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp:
     quantized = facts.quantization is not None or engine.quantization is not None
     tokens, itemsize = engine.max_num_batched_tokens, ITEMSIZE_BYTES[engine.dtype]
     widths = _stage_widths(facts, tp, ep_size, quantized, pp, stage)
-    own_kernels = _uses_triton_mxfp4(facts, gpu, engine)
     moments = [0]
     workspace = packed_workspace_bytes(facts, gpu, engine)  # made by the first layer that has some, and stays
     for one in widths:
-        if not own_kernels:
+        if one.workspace and not _uses_triton_mxfp4(facts, gpu, engine):
             workspace = max(workspace, one.workspace * tokens * itemsize)
         moments.append(_forward(facts, gpu, engine, one, workspace, tokens * itemsize))
     if facts.kv_cache_format:
@@ -122,9 +122,13 @@ def mla_context_tokens(engine: EngineConfig) -> int:
 
 def _embedding_benchmark(facts: ModelFacts, tokens: int, itemsize: int, tp: int) -> int:
     """Inductor times the first piece on copies of its inputs: the embedding table once more, and two outputs."""
-    tables = [module for module in facts.embedding if isinstance(module, Embedding)]
-    rows = max((-(-module.vocab_size // module.pad_to) * module.pad_to // tp for module in tables), default=0)
-    return block_bytes(rows * facts.hidden_size * itemsize, whole_from=None) + 2 * tokens * facts.hidden_size * itemsize
+    table = block_bytes(_most_rows(facts) // tp * facts.hidden_size * itemsize, whole_from=None)
+    return table + 2 * tokens * facts.hidden_size * itemsize
+
+
+@lru_cache(maxsize=64)
+def _most_rows(facts: ModelFacts) -> int:
+    return max((padded_vocab(module) for module in facts.embedding if isinstance(module, Embedding)), default=0)
 
 
 def _sampling(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int) -> int:

@@ -7,6 +7,7 @@ splitting blocks of 20 MiB and more (v1/worker/gpu_worker.py load_model, _scoped
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def oversize_bytes(freed: Iterable[int], requests: Iterable[int]) -> int:
         size = rounded(nbytes)
         if size < WHOLE_FROM_BYTES:
             continue
-        best = next((block for block in free if block >= size), None)
-        if best is not None and best < size + MOST_OVERSIZE_BYTES:
-            free.remove(best)
-            excess += best - block_bytes(size)
+        best = bisect_left(free, size)
+        if best < len(free) and free[best] < size + MOST_OVERSIZE_BYTES:
+            excess += free.pop(best) - block_bytes(size)
     return excess

@@ -6,6 +6,7 @@ vllm/v1/core/kv_cache_planning.py (0.33.0) and kv_cache_utils.py (0.25.0), get_k
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -136,7 +137,8 @@ def _equal_groups(buckets: Sequence[Bucket]) -> tuple[KvGroup, ...]:
     return tuple(groups)
 
 
-def stage_block_bytes(groups: Sequence[KvGroup], stages: Sequence[range], *, packed: bool = False) -> tuple[int, ...]:
+@lru_cache(maxsize=2048)
+def stage_block_bytes(groups: tuple[KvGroup, ...], stages: tuple[range, ...], *, packed: bool) -> tuple[int, ...]:
     """Bytes of one block on each stage: groups share the pool, so the largest counts."""
     return tuple(max((group.block_bytes(layers, packed=packed) for group in groups), default=0) for layers in stages)
 

@@ -6,6 +6,7 @@ over all storages, parameters and buffers, each rounded up to 512 bytes, and on 
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from itertools import accumulate, chain
 from math import prod
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
     from planner.model.facts import ModelFacts, Module
-    from planner.model.quantization import Quantization, Scheme, Schemes
+    from planner.model.quantization import Quantization, Scheme
 
 EXPERT_MAP_ITEM_BYTES = 4  # fused_moe/expert_map_manager.py: int32 per expert
 INDEX_ITEM_BYTES = 4  # models/deepseek_v2.py topk_indices_buffer: int32 [max_num_batched_tokens, index_topk]
@@ -114,7 +115,8 @@ def _sizes(storages: Collection[int]) -> Sizes:
 
 
 def _sum(sizes: Collection[Sizes]) -> Sizes:
-    return sum(storages for storages, _ in sizes), sum(blocks for _, blocks in sizes)
+    storages, blocks = zip(*sizes, strict=True)
+    return sum(storages), sum(blocks)
 
 
 def _less(all_of_them: Sizes, some: Sizes) -> Sizes:
@@ -161,8 +163,13 @@ def stage_shared(facts: ModelFacts, pp: int, stage: int, tower: bool) -> tuple[P
     for run in stage_runs(facts, pp)[stage]:
         shared |= _shared(run.layer.modules)
     for part in (*_stage_parts(facts, pp, stage), *(("tower",) if tower else ())):
-        shared |= _shared(getattr(facts, part))
+        shared |= _shared_in(facts, part)
     return tuple(shared.values())
+
+
+@lru_cache(maxsize=512)
+def _shared_in(facts: ModelFacts, part: Part) -> dict[str, Parameter]:
+    return _shared(getattr(facts, part))
 
 
 def _tower_rank(rank: Rank) -> Rank:
@@ -200,25 +207,28 @@ def _part_sizes(rank: Rank, part: Part | int) -> Sizes:
 def _some_sizes(rank: Rank, part: Part | int, *, asking: bool) -> Sizes:
     """Of its modules those in whose bytes the GPU has a say (``asking``), or the others."""
     quantization = engine_quantization(rank.facts, rank.engine.quantization)
-    modules, schemes = _schemed(rank.facts, quantization, part)
-    return _sizes(
-        [
-            nbytes
-            for module, scheme in zip(modules, schemes, strict=True)
-            if _asks_gpu(module, scheme) == asking and not _is_shared(module)
-            for nbytes in module_storages(rank, module, scheme)
-        ]
-    )
+    storages: list[int] = []
+    for module, scheme, count in _counted(rank.facts, quantization, part, asking=asking):
+        storages += module_storages(rank, module, scheme) * count
+    return _sizes(storages)
 
 
 @lru_cache(maxsize=1024)
-def _schemed(facts: ModelFacts, quantization: Quantization, part: Part | int) -> tuple[tuple[Module, ...], Schemes]:
-    """The modules of a part or of a kind of layer, and the scheme of each."""
+def _counted(
+    facts: ModelFacts, quantization: Quantization, part: Part | int, *, asking: bool
+) -> tuple[tuple[Module, Scheme | None, int], ...]:
+    """The modules of a part or of a kind of layer with their schemes, each once, and how often it is there."""
     if isinstance(part, int):
         layer, schemes = layer_kinds(facts, quantization)[0][part]
-        return layer.modules, schemes
-    modules: tuple[Module, ...] = getattr(facts, part)
-    return modules, tuple(module_scheme(quantization, module.name, module) for module in modules)
+        found = Counter(zip(layer.modules, schemes, strict=True))
+    else:
+        modules: tuple[Module, ...] = getattr(facts, part)
+        found = Counter((module, module_scheme(quantization, module.name, module)) for module in modules)
+    return tuple(
+        (module, scheme, count)
+        for (module, scheme), count in found.items()
+        if _asks_gpu(module, scheme) == asking and not _is_shared(module)
+    )
 
 
 def module_storages(rank: Rank, module: Module, scheme: Scheme | None) -> tuple[int, ...]:

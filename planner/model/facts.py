@@ -8,6 +8,7 @@ Sizes are whole-model sizes: what one GPU holds under tensor, pipeline and exper
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
@@ -233,5 +234,6 @@ class ModelFacts(Struct, frozen=True, eq=False):
     mamba_chunk_size: int | None = None  # config.json's mamba_chunk_size or chunk_size
 
     @property
+    @lru_cache(maxsize=64)  # noqa: B019 - asked for hundreds of times in a plan
     def num_hidden_layers(self) -> int:
         return sum(run.count for run in self.layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -50,6 +51,7 @@ class Place(Struct, frozen=True):
         return self.capability in DATACENTER_BLACKWELL
 
 
+@lru_cache(maxsize=64)
 def kernel_generation(capability: int) -> int:
     """The capability from which on kernels lay weights out as on this GPU: all before FP8 are alike (0)."""
     return max((first for first in GENERATIONS if first <= capability), default=0)

@@ -59,7 +59,12 @@ def is_skipped_exactly(ignored: tuple[str, ...], prefix: str, parts: tuple[str, 
         return True
     if parts and parts != (prefix.rpartition(".")[2],):
         return part_prefixes(prefix, parts)[0] in ignored
-    return "experts" in prefix and any("experts" in name and prefix in name for name in ignored)
+    return "experts" in prefix and any(prefix in name for name in _naming_experts(ignored))
+
+
+@lru_cache(maxsize=64)
+def _naming_experts(ignored: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in ignored if "experts" in name)
 
 
 def match_substring(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]) -> Scheme | None:
@@ -147,18 +152,24 @@ def is_excluded(excluded: tuple[str, ...], prefix: str, parts: tuple[str, ...]) 
     """vllm modelopt.py ModelOptQuantConfigBase.is_layer_excluded, vision towers included."""
     if is_skipped_exactly(excluded, prefix, parts):
         return True
-    bare = prefix.removeprefix("language_model.")
-    if any(entry in prefix or entry in bare for entry in excluded):
+    if any(map(prefix.__contains__, excluded)):  # so is what the name without "language_model." contains
         return True
-    if wildcards(excluded).fullmatch(prefix):
+    beginnings, others = wildcards(excluded)
+    if prefix.startswith(beginnings) or (others and others.fullmatch(prefix)):
         return True
     return any(tower in prefix for tower in ("vision_tower", "vision_model", "vit_large_projector"))
 
 
 @lru_cache(maxsize=64)
-def wildcards(excluded: tuple[str, ...]) -> re.Pattern[str]:
-    """One pattern for every shell wildcard of a list; it matches nothing where the list has none."""
-    return re.compile("|".join(translate(entry) for entry in excluded if "*" in entry) or r"(?!)")
+def wildcards(excluded: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str] | None]:
+    """The shell wildcards of a list: what names begin with ("model.layers.0.self_attn*"), and one pattern for others.
+
+    A list may have hundreds of beginnings, which would take longer to compile than to look at.
+    """
+    entries = [entry for entry in excluded if "*" in entry]
+    beginnings = [entry for entry in entries if not any(sign in entry[:-1] for sign in "*?[") and entry[-1] == "*"]
+    others = [translate(entry) for entry in entries if entry not in beginnings]
+    return tuple(entry[:-1] for entry in beginnings), re.compile("|".join(others)) if others else None
 
 
 def match_layers(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]) -> Scheme | None:
