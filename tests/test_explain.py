@@ -62,3 +62,7 @@ def test_a_plot_fits_a_terminal_and_marks_the_front() -> None:
     assert "●" in picture
     assert "·" in picture
     assert max(map(len, picture.splitlines())) <= 80
+
+
+def test_a_plot_of_options_that_cost_nothing_is_drawn() -> None:
+    assert "●" in plot_comparison(compare([make_plan_values("a", make_option("L40S", 1, "0", 500))]))

@@ -22,8 +22,9 @@ def plot_comparison(rows: Sequence[Row]) -> str:
     figure.x_label, figure.y_label = "$/h", "tok/s"
     figure.color_mode = "names"
     figure.with_colors = False
-    figure.set_x_limits(min_=0, max_=max(_point(row)[0] for row in rows) * 1.05)
-    figure.set_y_limits(min_=0, max_=max(_point(row)[1] for row in rows) * 1.05)
+    highest_usd, highest_speed = (max(column) for column in zip(*map(_point, rows), strict=True))
+    figure.set_x_limits(min_=0, max_=(highest_usd or 1) * 1.05)  # one's own GPUs cost nothing per hour
+    figure.set_y_limits(min_=0, max_=highest_speed * 1.05)
     figure.x_ticks_fkt = lambda value, _: f"{value:.2f}"
     figure.y_ticks_fkt = lambda value, _: f"{value:,.0f}"
     figure.scatter(*zip(*map(_point, rows), strict=True), marker="·")
