@@ -17,6 +17,7 @@ ANSWERS = frozenset({"plan", "cost", "fits", "validate", "schema", "models", "gp
 
 def script() -> None:
     """Run the command line. Python's own teardown is a sixth of a plan's time; an answer that is printed skips it."""
+    open_streams()
     if len(sys.argv) > 1 and not (sys.argv[1].startswith("-") or sys.argv[1] in ANSWERS):
         gc.enable()
         main()
@@ -28,6 +29,16 @@ def script() -> None:
             raise
         leave(end.code or 0)
     leave(0)
+
+
+def open_streams() -> None:
+    """A stream that was closed leads nowhere; a character that an old terminal has not is printed as ?."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - until the process ends
+        elif mode == "w":
+            stream.reconfigure(errors="replace")
 
 
 def leave(code: int) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 pytestmark = pytest.mark.network  # child processes
 
-SPEC = str(Path(__file__).parent.parent / "specs" / "70b.yaml")
+ROOT = Path(__file__).resolve().parent.parent
+SPEC = str(ROOT / "specs" / "70b.yaml")
 FULL = Path("/dev/full")
 
 
@@ -45,6 +46,54 @@ def test_what_cannot_be_run_is_a_sentence_and_exit_2(words: tuple[str, ...]) -> 
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
+
+
+def test_a_mistyped_command_is_asked_back() -> None:
+    assert "No such command 'plam'. Did you mean plan?" in run("plam").stderr
+
+
+def test_a_name_that_no_file_can_have_is_a_sentence() -> None:
+    done = run("plan", "a" * 5000)
+    assert done.returncode == 2
+    assert "cannot be read (File name too long)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("plan SPEC --offline >&-", 0, ""),
+        ("plan SPEC --offline 2>&-", 0, "2×A100-80GB"),
+        ("plan - --offline <&-", 2, "stdin:1:1: file: empty"),
+        ("models | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("plan SPEC --offline --json | true; exit ${PIPESTATUS[0]}", 0, ""),
+    ],
+)
+def test_closed_streams_are_no_bug(line: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m planner {line.replace('SPEC', SPEC)}"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stdout + done.stderr
+
+
+def test_characters_that_the_terminal_has_not_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = subprocess.run(
+        [sys.executable, "-m", "planner", "plan", SPEC, "--offline"], check=False, capture_output=True
+    )
+    assert done.returncode == 0
+    assert "2×A100-80GB" in done.stdout.decode("latin-1")
+
+
+def test_a_folder_that_is_gone_is_not_needed(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    line = f"mkdir {gone}; cd {gone}; rmdir {gone}; {sys.executable} -c \"import sys; sys.path.insert(0, '{ROOT}'); "
+    line += "from planner.cli import main; main(['plan', 'meta-llama/Llama-2-7b-chat-hf', '--offline'])\""
+    done = subprocess.run(["bash", "-c", line], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:10]) == (0, "meta-llama"), done.stderr
 
 
 @pytest.mark.parametrize("words", [("models",), ("plan", SPEC, "--offline")])

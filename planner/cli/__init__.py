@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner import __version__
-from planner.errors import EXIT_INTERRUPTED, GpuplanError
+from planner.errors import EXIT_DONE, EXIT_INTERRUPTED, GpuplanError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -59,13 +60,30 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A command that is mistyped is asked back; click looks among commands that are loaded, and none is."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from planner.spec.problems import did_you_mean
+
+            near = did_you_mean(args[0], COMMANDS)
+            if near is None:
+                raise
+            raise click.UsageError(f"{error.message} Did you mean {near}?", ctx) from None
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Ctrl-C ends with the shells' own number for it, not with that of a bug."""
+        """Ctrl-C ends with the shells' own number for it, and a reader that has read enough with none of a bug's."""
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except BrokenPipeError:  # gpuplan models | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_DONE)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands from the table, so that completing loads none of them."""

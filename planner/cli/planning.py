@@ -108,16 +108,23 @@ def say_on_terminal(sentence: str) -> None:
 
 def bare_spec(source: str) -> str | None:
     """The ten-second spec that `org/name` stands for, or None where SOURCE is a file or "-"."""
-    if source == "-" or Path(source).exists() or not REPO.fullmatch(source) or source.endswith((".yaml", ".yml")):
+    if not REPO.fullmatch(source) or source.endswith((".yaml", ".yml")) or _exists(Path(source)):
         return None
     from planner.spec import starter
 
     return starter.bare_spec(source)
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name longer than any file's
+        return False
+
+
 def base_dir(source: str) -> Path:
-    """What model.path is relative to: the folder of the spec."""
-    return Path.cwd() if source == "-" or bare_spec(source) else Path(source).parent
+    """What model.path is relative to: the folder of the spec; the working folder, unasked, where there is no file."""
+    return Path() if source == "-" or bare_spec(source) else Path(source).parent
 
 
 def month_of(planned: Planned) -> Month | None:

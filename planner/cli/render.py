@@ -30,15 +30,15 @@ def render(spec_or_plan: str, *, as_json: bool, folder: Path, **asked: Any) -> N
     modal run build/app.py::weights.download && modal deploy build/app.py
     """
     from planner.deployment.launch import write_files
-    from planner.errors import SpecError
+    from planner.errors import LaunchError, SpecError
 
     decided = decide(spec_or_plan, **asked)
     for reason in decided.stale:
         click.echo(f"The saved plan is stale. {reason}", err=True)
     try:
         written = write_files(decided.release, folder)
-    except OSError as error:
-        raise SpecError([f"{folder}: {error.strerror}. Name another folder with --out."]) from None
+    except LaunchError as error:
+        raise SpecError([f"{error} Name another folder with --out."]) from None
     if as_json:
         document = {"schema_version": 1, "files": [str(path) for path in written], "plan_id": decided.release.plan_id}
         click.echo(json.dumps(document))
