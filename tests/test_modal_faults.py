@@ -167,6 +167,17 @@ def test_without_a_token(spec: Path, modal_server: ModalServer, monkeypatch: pyt
     assert "modal: no token. Log in with `modal setup`" in done.err
 
 
+@pytest.mark.parametrize("command", ["deploy", "stop", "rollback"])
+def test_with_nobody_to_ask_it_is_bad_usage_whatever_else_is_wrong(
+    spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.delenv("MODAL_TOKEN_ID")
+    done = gpuplan(command, spec)
+    assert done.code == 2
+    assert "modal: no token. Log in with `modal setup`" in done.err
+    assert done.err.endswith("There is no terminal to ask on: pass --yes.\n")
+
+
 def test_a_server_that_never_answers_a_look(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("planner.targets.ANSWER_S", 0.5)
     world.faults = [Fault("AppGetOrCreate", hang=True)]

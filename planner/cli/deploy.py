@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.completing import complete_specs
-from planner.cli.launching import ProgressLine, Ttl, confirm, decide, end_on_terminate, open_target
+from planner.cli.launching import ProgressLine, Ttl, before_asking, confirm, decide, end_on_terminate, open_target
 from planner.cli.options import JSON, TARGET, planning
-from planner.errors import EXIT_LAUNCH
+from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,8 @@ def deploy(
     if dry_run:
         _dry_run(decided, as_json=as_json)
         return
-    survey, difference = _compare(decided, as_json=as_json)
+    with before_asking(yes=yes):
+        survey, difference = _compare(decided, as_json=as_json)
     same = survey.running is not None and difference.effect == "none"
     if same and (no_wait or (survey.running and survey.running.proven is not False)):
         if as_json:
@@ -132,8 +133,7 @@ def _show_survey(survey: Survey) -> None:
     for problem in survey.problems:
         click.echo(problem, err=True)
     if survey.problems:
-        click.echo("Nothing was launched.", err=True)
-        sys.exit(EXIT_LAUNCH)
+        raise LaunchError("Nothing was launched.")
 
 
 def _question(decided: Decided) -> str:

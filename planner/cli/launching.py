@@ -7,6 +7,7 @@ import gc
 import re
 import signal
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,10 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.cli.options import with_target
-from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE
+from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE, LaunchError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from planner.cli.planning import Planned
     from planner.deployment.running import Progress
@@ -152,12 +153,31 @@ def open_target(name: str) -> Target:
     return find_target(name)
 
 
+NOBODY_TO_ASK = "There is no terminal to ask on: pass --yes."
+
+
+def is_on_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@contextmanager
+def before_asking(*, yes: bool) -> Iterator[None]:
+    """What a command finds out before it asks. With nobody to ask it is bad usage (exit 2), whatever else is wrong."""
+    try:
+        yield
+    except LaunchError as error:
+        if yes or is_on_terminal():
+            raise
+        raise SpecError([str(error), NOBODY_TO_ASK]) from error
+
+
 def confirm(question: str, *, yes: bool) -> bool:
     """Ask on a terminal; with --yes it is answered; with neither, exit 2."""
     if yes:
         return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        click.echo(f"{question} There is no terminal to ask on: pass --yes.", err=True)
+    if not is_on_terminal():
+        click.echo(f"{question} {NOBODY_TO_ASK}", err=True)
         sys.exit(EXIT_USAGE)
     try:
         return click.confirm(question, err=True)

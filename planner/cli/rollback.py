@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from planner.cli.launching import ProgressLine, confirm, open_target, read_spec
+from planner.cli.launching import ProgressLine, before_asking, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET, SPEC, TARGET
 from planner.errors import EXIT_LAUNCH, LaunchError
 
@@ -56,7 +56,8 @@ def rollback(
 
     asked = read_spec(spec, overrides, target)
     provider = open_target(asked.target)
-    running = provider.observe(asked.name, asked.environment, ANSWER_S)
+    with before_asking(yes=yes):
+        running = provider.observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
         raise LaunchError(f"{asked.name}: nothing runs under this name, so there is nothing to roll back.")
     recorded = provider.recorded(asked.name, asked.environment)

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from planner.cli.launching import confirm, open_target, read_spec
+from planner.cli.launching import before_asking, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET, SPEC, TARGET
 from planner.errors import EXIT_LAUNCH
 
@@ -30,7 +30,8 @@ def stop(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: 
 
     asked = read_spec(spec, overrides, target)
     provider = open_target(asked.target)
-    running = provider.observe(asked.name, asked.environment, ANSWER_S)
+    with before_asking(yes=yes):
+        running = provider.observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
         said = f"{asked.name}: nothing runs under this name."
     else:
