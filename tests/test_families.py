@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from planner.engine import resolve_engine
 from planner.errors import ModelError, UnknownArchitectureError
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.memory.weights import stage_loading_bytes
 from planner.model.architectures import make_facts
 from planner.model.facts import Linear
 from planner.model.identity import Checkpoint
+from planner.spec import parse_spec
 from tests.made_facts import engine_of, gpu_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ SPLITS = [
 ]
 
 
+KV_CACHES = [
+    (family, split, *sizes) for family, row in FAMILIES.items() for split, sizes in row.get("kv_cache", {}).items()
+]
+KV_POOL_BYTES = 2**40
+
+
 def facts_of_family(family: str) -> ModelFacts:
     return make_facts(Checkpoint(repo=f"made/{family}", source="path", config=FAMILIES[family]["config"]))
 
@@ -37,6 +45,19 @@ def test_a_family_loads_what_the_engine_allocates(family: str, split: str, stage
     tp, pp = (int(part[2:]) for part in split.split()[:2])
     engine = engine_of("Qwen/Qwen3-0.6B", "H100", tp=tp, pp=pp, enable_expert_parallel=split.endswith("ep"))
     assert stage_loading_bytes(facts_of_family(family), gpu_of("H100"), engine, tp, pp) == stages
+
+
+@pytest.mark.parametrize(
+    ("family", "split", "blocks", "tokens"), KV_CACHES, ids=[f"{row[0]} {row[1]}" for row in KV_CACHES]
+)
+def test_a_family_caches_what_the_engine_plans(family: str, split: str, blocks: int, tokens: int) -> None:
+    facts, gpu, tp = facts_of_family(family), gpu_of("H100"), int(split.split(maxsplit=1)[0][2:])
+    spec = parse_spec(
+        '{name: t, model: {repo: made/x}, engine: {version: "0.33.0", max_num_batched_tokens: 8192}}', "t"
+    )
+    engine = resolve_engine(spec, facts, gpu, tp, 1)
+    kv_cache = plan_kv_cache(stage_layouts(facts, gpu, engine, tp, 1), [KV_POOL_BYTES], engine, 1)
+    assert (kv_cache.num_blocks, kv_cache.tokens) == (blocks, tokens)
 
 
 def attends(layer: Layer) -> bool:

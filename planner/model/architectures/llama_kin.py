@@ -1,7 +1,7 @@
 """Dense decoders a step away from Llama: other norms, no gate, biases of their own, another list of keys.
 
-vllm/model_executor/models/{exaone4,apertus,ernie45,hyperclovax,minicpm,orion,chatglm,telechat2}.py; Arcee, Seed-OSS,
-SmolLM3, Hunyuan, GLM, OLMo, CWM, Helium, Jais 2 and VaultGemma run through vLLM's Transformers backend.
+vllm/model_executor/models/{exaone4,apertus,ernie45,hyperclovax,minicpm,orion,chatglm,solar,telechat2}.py; Arcee,
+Seed-OSS, SmolLM3, Hunyuan, GLM, OLMo, CWM, Helium, Jais 2 and VaultGemma run through vLLM's Transformers backend.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ def by_transformers(config: Config, shape: Shape, rotated: float = 1.0) -> Model
     )
     final = norm("model.norm", heads.hidden_size, bias=shape.norm_bias)
     return assemble(config, layers, Body(tied=shape.tied, final=final))
+
+
+def solar(config: Config) -> ModelFacts:
+    """Llama without its window: the class reads no ``sliding_window``; its config class is Python code."""
+    return replace(llama_like({**text_config(config), "sliding_window": None}), needs_trust_remote_code=True)
 
 
 def smollm3(config: Config) -> ModelFacts:
