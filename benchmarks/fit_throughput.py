@@ -37,6 +37,7 @@ PRIORS: dict[Any, tuple[float, float]] = {
     "hbm_efficiency": (0.9, 4),  # streaming kernels of data-centre GPUs reach 0.85 to 0.93 of the data sheet
     "gddr_efficiency": (0.88, 4),
     "overlap_norm": (1.5, 0.4),
+    "host_norm": (4, 0.4),
     "fp8_kv_efficiency": (0.7, 0.4),
     "widened_per_sm_s": (40e9, 0.4),  # some 24 a clock: three instructions for two weights
     "nvfp4_efficiency": (0.7, 0.4),
@@ -49,6 +50,7 @@ PRIORS: dict[Any, tuple[float, float]] = {
     "layer_s": (42e-6, 0.1),
     "attention_launch_s": (100e-6, 0.1),
     "expert_layer_s": (20e-6, 0.1),
+    "narrow_expert_layer_s": (40e-6, 0.1),
     "narrow_layer_s": (10e-6, 0.1),
     "nvlink_efficiency": (0.7, 1),  # NCCL's bus bandwidth
     "pcie_efficiency": (0.5, 0.4),
@@ -92,8 +94,8 @@ def with_values(values: Sequence[float]) -> Constants:
 
 def bounds(name: Any) -> tuple[float, float]:
     """Fractions stay fractions, times below a second, rates near what a clock allows."""
-    if name == "overlap_norm":
-        return 1.0, 4.0
+    if name in {"overlap_norm", "host_norm"}:
+        return 1.0, 20.0 if name == "host_norm" else 4.0
     if isinstance(name, str) and name.endswith("efficiency"):
         return LEAST, 1.0
     if name == "widened_per_sm_s":

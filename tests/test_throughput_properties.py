@@ -188,3 +188,18 @@ def test_one_that_comes_while_others_run_waits_longer(
         for number in (1, concurrency + 1)
     )
     assert among.ttft_ms >= alone.ttft_ms
+
+
+@pytest.mark.parametrize(("gpu", "fp8_wins"), [("H100", False), ("B200", True)])
+def test_fp8_experts_pay_for_sorting_their_activations_below_blackwell(gpu: str, fp8_wins: bool) -> None:
+    """Few requests of Qwen3-235B in FP8 are slower than in 16 bits on Hopper (vllm-project/vllm issue 25540)."""
+    load = Workload(concurrency=1, input_tokens=128, output_tokens=512)
+    fp8, plain = (rate(repo, gpu, load, dtype="bfloat16") for repo in (f"{EXPERTS}-FP8", EXPERTS))
+    assert (fp8 > plain) == fp8_wins
+
+
+def test_a_norm_over_divided_heads_is_one_more_all_reduce() -> None:
+    """MiniMax-M2 takes the variance of its queries and keys over all ranks (MiniMaxText01RMSNormTP.forward_qkv)."""
+    work = count_work(facts_of("MiniMaxAI/MiniMax-M2.5"), "bfloat16")
+    assert (work.layers, work.reductions, work.norm_reductions) == (62, 2 * 62, 62)
+    assert count_work(facts_of(EXPERTS), "bfloat16").norm_reductions == 0

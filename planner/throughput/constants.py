@@ -38,10 +38,10 @@ class Era(Struct, frozen=True):
 ERA_2023 = Era(
     "2023",
     (0, 0, 0),
-    3.12e-3,
+    3.1e-3,
     891e-6,
     launch_s=501e-6,
-    straggler_s=443e-6,
+    straggler_s=444e-6,
     eager=True,
     separate_prefill=True,
 )
@@ -58,37 +58,41 @@ EAGER_LAUNCH_S = 480e-6
 class Constants(Struct, frozen=True):
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
-    hbm_efficiency: float = 0.897
-    gddr_efficiency: float = 0.889
-    overlap_norm: float = 1.26  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
-    fp8_kv_efficiency: float = 0.672  # below Blackwell
-    widened_per_sm_s: float = 43.8e9  # narrow weights that one multiprocessor widens to 16 bits
-    nvfp4_efficiency: float = 0.723
-    compute_efficiency: float = 0.66
-    feeding_exponent: float = 0.142  # of tensor TFLOPS per multiprocessor, see rates.feeding
-    attention_efficiency: float = 0.458
-    narrow_compute_efficiency: float = 0.773
-    expert_compute_efficiency: float = 0.371
+    hbm_efficiency: float = 0.895
+    gddr_efficiency: float = 0.892
+    overlap_norm: float = 1.24  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    host_norm: float = (
+        3.77  # likewise the GPU's step and the host's with async scheduling: nearly the longer of the two
+    )
+    fp8_kv_efficiency: float = 0.713  # below Blackwell
+    widened_per_sm_s: float = 43.6e9  # narrow weights that one multiprocessor widens to 16 bits
+    nvfp4_efficiency: float = 0.952
+    compute_efficiency: float = 0.662
+    feeding_exponent: float = 0.141  # of tensor TFLOPS per multiprocessor, see rates.feeding
+    attention_efficiency: float = 0.477
+    narrow_compute_efficiency: float = 0.764
+    expert_compute_efficiency: float = 0.373
     old_capability_efficiency: float = 0.379
-    layer_s: float = 50.8e-6
-    attention_launch_s: float = 106e-6  # one layer's attention between two pieces of a CUDA graph
-    expert_layer_s: float = 18.8e-6
-    narrow_layer_s: float = 5.3e-6
-    nvlink_efficiency: float = 0.669
-    pcie_efficiency: float = 0.611
-    nvlink_s: float = 9.25e-6
+    layer_s: float = 46.9e-6
+    attention_launch_s: float = 102e-6  # one layer's attention between two pieces of a CUDA graph
+    expert_layer_s: float = 19e-6
+    narrow_expert_layer_s: float = 60.9e-6  # to quantize and sort activations for experts, below Blackwell
+    narrow_layer_s: float = 13.2e-6
+    nvlink_efficiency: float = 0.668
+    pcie_efficiency: float = 0.61
+    nvlink_s: float = 9.43e-6
     pcie_s: float = 17e-6
-    no_peer_s: float = 78.1e-6
+    no_peer_s: float = 78.4e-6
     api_s: float = 7e-3  # HTTP, tokenizer and queue of a lone request; tenstorrent/tt-inference-server issue 340
-    rocm_efficiency: float = 0.843
-    rocm_compute_efficiency: float = 0.0828
-    rocm_layer_s: float = 155e-6
+    rocm_efficiency: float = 0.842
+    rocm_compute_efficiency: float = 0.0824
+    rocm_layer_s: float = 156e-6
     eras: tuple[Era, ...] = (
         ERA_2023,
         FASTER_SAMPLER,
-        Era("v0", (0, 3, 0), 1.71e-3, 59.3e-6, cached_token_s=14.8e-9, outside_bytes=1.1e9, separate_prefill=True),
-        Era("v1", (0, 8, 0), 1.29e-3, 25.9e-6, launch_s=EAGER_LAUNCH_S),
-        Era("v1-async", (0, 14, 0), 2.01e-3, 29.7e-6, launch_s=EAGER_LAUNCH_S, overlap=True),
+        Era("v0", (0, 3, 0), 1.82e-3, 59.1e-6, cached_token_s=14.8e-9, outside_bytes=1.1e9, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.39e-3, 27.8e-6, launch_s=EAGER_LAUNCH_S),
+        Era("v1-async", (0, 14, 0), 2.04e-3, 29.2e-6, launch_s=EAGER_LAUNCH_S, overlap=True),
     )
 
     def era(self, version: Version) -> Era:

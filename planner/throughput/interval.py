@@ -27,6 +27,7 @@ MEASURED_GPUS = frozenset(
         "A6000",
         "A800-80GB",
         "B200",
+        "B300",
         "H100",
         "H100-PCIe",
         "H20-141GB",

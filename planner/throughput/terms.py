@@ -18,7 +18,7 @@ from planner.throughput.rates import (
     unfused,
     widening_s,
 )
-from planner.throughput.work import count_work
+from planner.throughput.work import NARROW, count_work
 
 if TYPE_CHECKING:
     from planner.candidates import Candidate
@@ -71,6 +71,7 @@ class Terms(Struct, frozen=True):
     stages: int
     separate_prefill: bool
     overlap: bool
+    host_norm: float
 
 
 def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.0, attention: float = 0.0) -> float:
@@ -91,8 +92,11 @@ def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.
 
 def with_host_s(terms: Terms, gpu: float, launch: float, sequences: float) -> float:
     """A step of the engine: the GPU's work, the host's launches beside it, and the host's own work."""
-    host = host_s(terms, sequences)
-    return max(gpu, launch, host) if terms.overlap else max(gpu, launch) + host
+    device, host = max(gpu, launch), host_s(terms, sequences)
+    if not terms.overlap:
+        return device + host
+    norm = terms.host_norm
+    return float((device**norm + host**norm) ** (1 / norm))
 
 
 def host_s(terms: Terms, sequences: float) -> float:
@@ -163,7 +167,7 @@ def make_terms(
     reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
         work.layers * constants.layer_of(gpu)
-        + _routed_layers(work, candidate) * constants.expert_layer_s
+        + _expert_layers_s(work, candidate, constants)
         + work.narrow_layers * constants.narrow_layer_s
     )
     launch_s = work.layers * era.launch_s
@@ -193,13 +197,23 @@ def make_terms(
         separate_prefill=era.separate_prefill,
         overlap=_overlaps(era, engine),
         overlap_norm=constants.overlap_norm,
+        host_norm=constants.host_norm,
     )
 
 
-def _routed_layers(work: Work, candidate: Candidate) -> int:
-    """Layers whose routing is a row of kernels of its own; FlashInfer's TRT-LLM kernels of Blackwell contain it."""
+def _expert_layers_s(work: Work, candidate: Candidate, constants: Constants) -> float:
+    """Seconds of routing, which is a row of kernels of its own; FlashInfer's TRT-LLM kernels of Blackwell contain it.
+
+    Where activations are quantized for the experts, sorting them into blocks takes kernels before both products.
+    """
     fused = candidate.gpu.compute_capability // 10 == BLACKWELL // 10
-    return sum(layers.layers for layers in work.experts if not (fused and layers.format in {"mxfp4", "nvfp4"}))
+    seconds = 0.0
+    for layers in work.experts:
+        if fused and layers.format in {"mxfp4", "nvfp4", "fp8"}:
+            continue
+        narrow = constants.narrow_expert_layer_s if layers.format in NARROW else 0.0
+        seconds += layers.layers * (constants.expert_layer_s + narrow)
+    return seconds
 
 
 def _overlaps(era: Era, engine: EngineConfig) -> bool:
@@ -230,9 +244,10 @@ def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple
     tp, gpu = candidate.tensor_parallel_size, candidate.gpu
     if tp == 1:
         return 0.0, 0.0
+    times = work.reductions + work.norm_reductions
     moved = work.reductions * work.hidden_size * work.itemsize_bytes * 2 * (tp - 1) / tp
     rate = gpu.link_gbps_per_direction * GIGA
     if gpu.link == "nvlink":
-        return work.reductions * constants.nvlink_s, moved / (rate * constants.nvlink_efficiency)
+        return times * constants.nvlink_s, moved / (rate * constants.nvlink_efficiency)
     hop_s = constants.pcie_s if gpu.peer_to_peer else constants.no_peer_s
-    return work.reductions * hop_s * log2(tp), moved / (rate * constants.pcie_efficiency)
+    return times * hop_s * log2(tp), moved / (rate * constants.pcie_efficiency)

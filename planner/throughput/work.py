@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear
+from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
 from planner.model.quantization import engine_quantization
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Work(Struct, frozen=True):
     layers: int
     narrow_layers: int  # layers whose activations are quantized before each product
     reductions: int
+    norm_reductions: int  # of one number a token: a norm over what is divided over ranks
 
     @property
     def active_elements(self) -> int:
@@ -91,7 +92,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
     matrices: list[Matrices] = []
     experts: list[ExpertLayers] = []
     caches: list[CacheLayers] = []
-    reductions = narrow_layers = first = 0
+    reductions = norm_reductions = narrow_layers = first = 0
     for run in facts.layers:
         prefix = f"{facts.layers_prefix}.{first + run.count // 2}"  # exceptions sit at a run's ends
         found = [*_linears(run, prefix, quantization, itemsize)]
@@ -102,6 +103,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         formats = {part.format for part in found} | {part.format for part in routed}
         narrow_layers += run.count * bool(formats & NARROW)
         reductions += run.count * _reductions(run.layer)
+        norm_reductions += run.count * any(map(_norms_over_ranks, run.layer.modules))
         first += run.count
     return Work(
         matrices=_merged_matrices(matrices),
@@ -113,6 +115,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         layers=facts.num_hidden_layers,
         narrow_layers=narrow_layers,
         reductions=reductions,
+        norm_reductions=norm_reductions,
     )
 
 
@@ -214,6 +217,16 @@ def _reductions(layer: Layer) -> int:
         for module in layer.modules
     )
     return min(2, ends)
+
+
+def _norms_over_ranks(module: Module) -> bool:
+    """A norm over all query heads that are divided over ranks (MiniMaxText01RMSNormTP.forward_qkv)."""
+    return (
+        isinstance(module, Parameter)
+        and module.name.endswith("q_norm.weight")
+        and module.split_dim == 0
+        and module.heads is None
+    )
 
 
 def _head(facts: ModelFacts, quantization: Quantization, itemsize: int) -> Matrices:
