@@ -73,6 +73,7 @@ def test_a_comparison_names_its_specs(tmp_path: Path) -> None:
     text = (tmp_path / "compare.html").read_text()
     assert "small · large" in text
     assert text.count("<bdi>small</bdi>") >= 10
+    assert text.index(">chosen</th>") < text.index("Serve it on")  # a row for each before the details
 
 
 def test_alike_options_of_two_specs_have_bars_of_their_own() -> None:

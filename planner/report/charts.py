@@ -25,7 +25,7 @@ LAYOUT: dict[str, Any] = {
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
     "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-    "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "traceorder": "normal"},
+    "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "traceorder": "normal", "font": {"size": 11}},
     "font": {"family": "system-ui, sans-serif"},
 }
 AXIS = {"automargin": True, "gridcolor": "rgba(128,128,128,0.3)", "zerolinecolor": "rgba(128,128,128,0.5)"}
@@ -84,10 +84,11 @@ def price_figure(rows: Sequence[Row]) -> dict[str, Any]:
         {
             "type": "scatter",
             "mode": "lines",
-            "name": "nothing cheaper and faster",
+            "name": "front",
             "x": [price for price, _ in front],
             "y": [tokens for _, tokens in front],
             "connectgaps": False,
+            "showlegend": False,
             "line": {"dash": "dot", "width": 1, "color": "#888888"},
             "hoverinfo": "skip",
         }

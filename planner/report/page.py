@@ -44,6 +44,7 @@ def _write(path: Path, *, title: str, plans: Sequence[Plan], rows: Sequence[Row]
         "plans": plans,
         "rows": rows,
         "hints": hints,
+        "drawn": MEMORY_ROWS,
         "hours_per_day": HOURS_PER_DAY,
         "hours_per_month": HOURS_PER_MONTH,
     }
