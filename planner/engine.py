@@ -140,6 +140,12 @@ def version_warnings(version: str) -> Iterator[str]:
             f"engine.version: memory and validity rules are documented from {oldest} on; {version} is planned "
             f'with those of {oldest}. Type engine.version: "{oldest}" or later for rules of its own.'
         )
+    if asked > DOCUMENTED[-1]:
+        newest = ".".join(map(str, DOCUMENTED[-1]))
+        yield (
+            f"engine.version: {version} is newer than the newest vLLM whose rules are known here, and is planned with "
+            f'those of {newest}. Type engine.version: "{newest}", or `gpuplan measure` it.'
+        )
 
 
 def unset_max_model_len(facts: ModelFacts, rules: Version) -> int:

@@ -75,7 +75,9 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
         return _rejection(candidate, refusal)
     longest = longest_context(layouts, available, engine, pp)
     if spec.engine.max_model_len == "auto":
-        engine = replace(engine, max_model_len=min(engine.max_model_len, longest))
+        # a context that the load does not fit is none
+        least = question.workload.request_tokens if assumed is None else 0
+        engine = replace(engine, max_model_len=min(engine.max_model_len, max(longest, least)))
     if refusal := check_kv_cache(layouts, available, engine, pp, longest):
         return _rejection(candidate, refusal)
     return _option(question, candidate, engine, layouts, memories, available, longest)

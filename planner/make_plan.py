@@ -56,7 +56,7 @@ def make_plan(
             *unsold_counts(spec.gpu, catalog),
             *(verdict for verdict in verdicts if isinstance(verdict, Rejection)),
         ),
-        warnings=plan_warnings(spec, checkpoint, facts, catalog, today),
+        warnings=plan_warnings(spec, checkpoint, facts, question.workload, catalog, today),
         prices_as_of=catalog.prices_as_of,
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from planner.catalog.offers import price_warnings
 from planner.engine import version_warnings
 from planner.engine_flags import flag_warnings
+from planner.workload import workload_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,16 +17,18 @@ if TYPE_CHECKING:
     from planner.model.facts import ModelFacts
     from planner.model.identity import Checkpoint
     from planner.spec import Spec
+    from planner.workload import Workload
 
 
 def plan_warnings(
-    spec: Spec, checkpoint: Checkpoint, facts: ModelFacts, catalog: Catalog, today: date
+    spec: Spec, checkpoint: Checkpoint, facts: ModelFacts, workload: Workload, catalog: Catalog, today: date
 ) -> tuple[str, ...]:
     """Everything worth a warning, in the order spec, model, prices; each one sentence that says what to type."""
     found = [
         *version_warnings(spec.engine.version),
         *_model_warnings(spec, checkpoint),
         *flag_warnings(spec.engine.extra_args),
+        *workload_warnings(workload, facts.max_model_len),
         *checkpoint.warnings,
         *_header_warnings(checkpoint, facts),
         *facts.notes,

@@ -77,7 +77,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ("gpu: {types: [A100, A10G, H100!, B200+]}\n", lambda spec: len(spec.gpu.types), 4),
         ("gpu: {counts: [8, 1]}\n", lambda spec: spec.gpu.counts, (8, 1)),
         ("workload: {concurrency: &n 4, requests: *n}\n", lambda spec: spec.workload.requests, 4),
-        ("workload: {}\n", lambda spec: (spec.workload.concurrency, spec.workload.input_tokens), (32, 512)),
+        ("workload: {}\n", lambda spec: (spec.workload.concurrency, spec.workload.input_tokens), (32, None)),
         ("slo: &s {tpot_ms: 9}\nbudget: {}\n", lambda spec: spec.slo.tpot_ms, 9),
         ("scaling: {<<: {min_containers: 2, max_containers: 3}, min_containers: 1}\n", lambda s: s.scaling, (1, 3)),
         ("budget: {max_usd_per_hour: 8.40}\n", lambda spec: spec.budget.max_usd_per_hour, Decimal("8.40")),

@@ -47,9 +47,9 @@ def read_prompts(path: Path) -> tuple[str, ...]:
 
 def bench_load(plan: Plan, prompts: tuple[str, ...], requests: int, runs: int) -> Load:
     """One's own prompts, or made-up ones as long as the spec's workload says (the note's where it says nothing)."""
-    asked = plan.spec.workload
-    output_tokens = asked.output_tokens if asked else NOTE_OUTPUT_TOKENS
-    input_tokens = asked.input_tokens if asked else NOTE_INPUT_TOKENS
+    asked = plan.spec.workload is not None
+    output_tokens = plan.workload.output_tokens if asked else NOTE_OUTPUT_TOKENS
+    input_tokens = plan.workload.input_tokens if asked else NOTE_INPUT_TOKENS
     if prompts:
         return Load(len(prompts), input_tokens, output_tokens, runs, prompts=prompts)
     return Load(requests, input_tokens, output_tokens, runs)

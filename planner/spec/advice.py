@@ -27,7 +27,7 @@ def repo(written: str) -> str | None:
 def version(written: str) -> str | None:
     """Three numbers, in quotes: ``0.33`` and ``v0.33.0`` -> ``"0.33.0"``."""
     numbers = re.fullmatch(r"v?([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[.+-]?[a-z].*)?", written)
-    return f'"{numbers[1]}.{numbers[2]}.{numbers[3] or 0}"' if numbers else None
+    return f'"{int(numbers[1])}.{int(numbers[2])}.{int(numbers[3] or 0)}"' if numbers else None
 
 
 def gpu(written: str) -> str | None:

@@ -30,7 +30,8 @@ NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 # huggingface_hub's validate_repo_id, with an organization always there
 REPO = r"(?!.*(--|\.\.))[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}(?<![.-])"
 REVISION = r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+-]{0,254}"  # a git reference or a commit
-VERSION = r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}"
+NUMBER = r"(0|[1-9][0-9]{0,3})"
+VERSION = rf"{NUMBER}\.{NUMBER}\.{NUMBER}"
 GPU_NAME = r"[A-Za-z0-9!+._ -]{1,64}"
 
 MODEL = keys(
@@ -130,8 +131,14 @@ WORKLOAD = keys(
             "Requests in flight, steadily: each answer is followed by a new request.",
         ),
         "requests": (whole(1, MOST_REQUESTS, 59), "Instead of a steady load, one burst of so many requests at once."),
-        "input_tokens": (whole(1, MOST_TOKENS, 512), "Mean prompt, in tokens."),
-        "output_tokens": (whole(1, MOST_TOKENS, 256), "Mean answer, in tokens."),
+        "input_tokens": (
+            whole(1, MOST_TOKENS, 512),
+            "Mean prompt, in tokens. Left out: 512, or what max_model_len leaves.",
+        ),
+        "output_tokens": (
+            whole(1, MOST_TOKENS, 256),
+            "Mean answer, in tokens. Left out: 256, or what max_model_len leaves.",
+        ),
         "requests_per_hour": (
             number(0, 1e9, 2000, above_low=True),
             "Sizes the number of containers and the monthly bill.",

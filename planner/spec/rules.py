@@ -57,12 +57,16 @@ def check_lengths(spec: Spec) -> Found:
     workload, limit = spec.workload, spec.engine.max_model_len
     if workload is None or not isinstance(limit, int):
         return
-    needed = workload.input_tokens + workload.output_tokens
-    if needed > limit:
+    lengths = {"input_tokens": workload.input_tokens, "output_tokens": workload.output_tokens}
+    written = {name: tokens for name, tokens in lengths.items() if tokens is not None}
+    needed = sum(tokens or 1 for tokens in lengths.values())  # a length that is left out takes what is left
+    if written and needed > limit:
+        first, *others = written
+        words = "".join(f" and {name} {written[name]}" for name in others) or " and one token of the other"
         yield (
-            "workload.input_tokens",
-            f"{workload.input_tokens} and output_tokens {workload.output_tokens} are {needed} tokens, more than "
-            f"engine.max_model_len {limit}; type shorter lengths or max_model_len: {needed}",
+            f"workload.{first}",
+            f"{written[first]}{words} are {needed} tokens, more than engine.max_model_len {limit}; "
+            f"type shorter lengths or max_model_len: {needed}",
         )
 
 

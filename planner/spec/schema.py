@@ -52,12 +52,12 @@ class GpuSpec(Struct, frozen=True):
 
 
 class WorkloadSpec(Struct, frozen=True):
-    """The load to judge under; lengths are means per request."""
+    """The load to judge under; lengths are means per request. None: the default, or what the context leaves of it."""
 
     concurrency: int = 32
     requests: int | None = None
-    input_tokens: int = 512
-    output_tokens: int = 256
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     requests_per_hour: float | None = None
 
 
