@@ -86,14 +86,18 @@ def _changes(plan: Plan) -> Iterator[Change]:
     if spec.engine.kv_cache_dtype == "auto":
         yield Change("engine", "kv_cache_dtype", "fp8")
     if isinstance(tokens := spec.engine.max_model_len or plan.facts.max_model_len, int):
-        needed = plan.workload.input_tokens + plan.workload.output_tokens
-        shorter = max(tokens // 2, needed)
+        limit = plan.facts.max_model_len
+        shorter = limit if tokens > limit else max(tokens // 2, plan.workload.request_tokens)
         if shorter < tokens:
             yield Change("engine", "max_model_len", shorter)
     if spec.gpu.types is not None:
         yield Change("gpu", "types", None)
     if spec.gpu.counts is not None:
         yield Change("gpu", "counts", None)
+    if spec.gpu.tensor_parallel_size is not None:
+        yield Change("gpu", "tensor_parallel_size", None)
+    if spec.gpu.pipeline_parallel_size is not None:
+        yield Change("gpu", "pipeline_parallel_size", None)
 
 
 def _written(value: Any) -> str:

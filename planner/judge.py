@@ -113,11 +113,14 @@ def _option(
     tp, pp = candidate.tensor_parallel_size, candidate.pipeline_parallel_size
     storages = loaded_bytes(question.facts, candidate.gpu, engine, tp, pp, in_blocks=False)
     limiting = min(range(len(layouts)), key=lambda stage: available[stage] // layouts[stage].bytes_per_block)
+    memory = memories[limiting]
+    if question.assume_kv_bytes is not None:
+        memory = replace(memory, available_kv_bytes=question.assume_kv_bytes)
     return Option(
         candidate=candidate,
         engine=engine,
         stages=tuple(Stage(loading, layout.bytes_per_block) for loading, layout in zip(storages, layouts, strict=True)),
-        memory=memories[limiting],
+        memory=memory,
         kv_cache=kv_cache,
         throughput=throughput,
         cost=cost,

@@ -95,7 +95,7 @@ def read_plan(path: Path) -> SavedPlan | None:
     """The saved plan in a file, None where it holds something else. Raises SpecError on a damaged plan."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("kind") != KIND:
         return None

@@ -37,8 +37,8 @@ def plan_of(source: Path | str, *overrides: str, **asked: Any) -> Plan:
     return make_plan(spec, checkpoint, catalog(), today=TODAY, **asked)
 
 
-def run(*line: str) -> Result:
-    return CliRunner().invoke(gpuplan, [*line])
+def run(*line: str | Path) -> Result:
+    return CliRunner().invoke(gpuplan, [*map(str, line)])
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,35 @@ def test_assumed_kv_bytes_replace_the_memory_rule(seventy: Plan) -> None:
     for option in plan.options:
         cache = option.kv_cache
         assert 0 <= 2**40 - cache.num_blocks * cache.bytes_per_block < 2 * cache.bytes_per_block
+
+
+def test_a_plan_that_is_not_saved_is_shown_all_the_same(tmp_path: Path) -> None:
+    saved = tmp_path / "plan.json"
+    done = run(
+        "plan", str(ROOT / "specs" / "70b.yaml"), "--offline", "--json", "--set", "gpu.types=[T4]", "--out", saved
+    )
+    assert done.exit_code == 4
+    assert json.loads(done.stdout)["chosen"] is None
+    assert f"{saved}: not saved: no configuration is valid" in done.stderr
+    assert not saved.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("gpu.tensor_parallel_size=3", "gpu.tensor_parallel_size"),
+        ("engine.max_model_len=9000", "engine.max_model_len"),
+    ],
+)
+def test_a_plan_without_options_hints_at_what_stands_in_the_way(override: str, key: str) -> None:
+    plan = plan_of(ROOT / "specs" / "70b.yaml", override)
+    hints = {hint.key: hint for hint in find_hints(plan, catalog())}
+    assert (hints[key].gpu, hints[key].count, hints[key].usd_per_hour_saved) == ("A100-80GB", 2, None)
+
+
+def test_an_assumed_cache_is_what_every_account_shows() -> None:
+    plan = plan_of(ROOT / "specs" / "70b.yaml", assume_kv_bytes=10**10)
+    assert {option.memory.available_kv_bytes for option in plan.options} == {10**10}
 
 
 def test_a_hint_is_what_planning_again_finds(seventy: Plan) -> None:

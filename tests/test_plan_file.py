@@ -11,6 +11,7 @@ from planner.errors import SpecError
 from planner.plan_file import SavedPlan, read_plan, save_plan, saved_option, stale_reasons
 from planner.release import spec_sha256
 from planner.spec import parse_spec
+from tests.command import gpuplan
 from tests.hand_plans import SPEC_7B, SPEC_70B, hand_plan
 from tests.options import make_option
 from tests.releases import COMMIT, OTHER_COMMIT
@@ -89,7 +90,9 @@ def test_a_plan_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         save_plan(PLAN, tmp_path / "nowhere" / "plan.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "name: a\nmodel: {repo: o/m}", '{"kind": "other"}', "{"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "name: a\nmodel: {repo: o/m}", '{"kind": "other"}', "{", "[" * 100_000]
+)
 def test_what_is_no_saved_plan(text: str, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(text)
@@ -105,6 +108,16 @@ def test_a_damaged_plan_is_refused(lost: str, tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     with pytest.raises(SpecError, match="a damaged plan"):
         read_plan(path)
+
+
+def test_a_saved_plan_is_not_planned_but_pointed_at(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    save_plan(PLAN, path, spec_path="specs/70b.yaml")
+    done = gpuplan("plan", str(path), "--offline")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"{path}: a saved plan, not a spec. Type `gpuplan deploy {path}`, or plan specs/70b.yaml again.\n"
+    )
 
 
 def test_the_specs_hash_is_of_its_values() -> None:

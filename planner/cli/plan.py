@@ -41,7 +41,9 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     planned = plan_from(spec, **asked)
     judged_for_real = asked["assume_kv_bytes"] is None
     hints = find_hints(planned.plan, planned.catalog, measurements=planned.measurements) if judged_for_real else ()
-    if out:
+    if out and planned.plan.chosen is None:
+        click.echo(f"{out}: not saved: no configuration is valid, so there is nothing to deploy.", err=True)
+    elif out:
         from planner.plan_file import save_plan
 
         save_plan(planned.plan, out, spec_path=spec, overrides=with_target(asked["overrides"], asked["target"]))

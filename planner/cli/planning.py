@@ -52,8 +52,21 @@ def plan_from(source: str, *, overrides: Sequence[str] = (), target: str | None 
     text = bare_spec(source)
     if text is not None:
         return plan_text(text, source, overrides=overrides, target=target, **asked)
+    _refuse_saved_plan(source)
     overrides = with_target(overrides, target)
     return _plan(load_spec(source, overrides, asked.get("catalog_file")), source, **asked)
+
+
+def _refuse_saved_plan(source: str) -> None:
+    """A saved plan is no spec, although both may be JSON."""
+    if not source.endswith(".json"):
+        return
+    from planner.plan_file import read_plan
+
+    if saved := read_plan(Path(source)):
+        raise SpecError(
+            [f"{source}: a saved plan, not a spec. Type `gpuplan deploy {source}`, or plan {saved.spec_path} again."]
+        )
 
 
 def check_all(
