@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.plan import Rejection
+from planner.rejection import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.catalog import Catalog
-    from planner.plan import Option, Rejection
+    from planner.plan import Option
+    from planner.rejection import Rejection
 
 GPUS = re.compile(r"(?P<gpu>[A-Za-z0-9!+-]+?)(?::(?P<count>\d+))?")
 SPEC = """\

@@ -15,7 +15,8 @@ from planner.cost import make_cost
 from planner.engine import resolve_engine
 from planner.memory.account import Stage, loaded_bytes, make_memory, pool_bytes
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
-from planner.plan import Option, Rejection
+from planner.plan import Option
+from planner.rejection import Rejection
 from planner.throughput import predict
 
 if TYPE_CHECKING:

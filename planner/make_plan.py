@@ -9,8 +9,9 @@ from planner.cost import hourly_usd
 from planner.judge import Question, judge
 from planner.model.architectures import make_facts
 from planner.model.parameters import count_parameters
-from planner.plan import Option, Plan, Rejection
+from planner.plan import Option, Plan
 from planner.ranking import rank_key
+from planner.rejection import Rejection
 from planner.throughput.measured import rows_of
 from planner.warnings import plan_warnings
 from planner.workload import make_workload

@@ -16,22 +16,10 @@ if TYPE_CHECKING:
     from planner.memory.kv_cache import KvCache
     from planner.model.facts import ModelFacts
     from planner.model.identity import Checkpoint
+    from planner.rejection import Rejection
     from planner.spec import Spec
     from planner.throughput import Throughput
     from planner.workload import Workload
-
-
-class Rejection(Struct, frozen=True):
-    """Why one configuration cannot be used: ``code`` is the first rule that fails, in the unit of that rule."""
-
-    gpu: str
-    count: int
-    tensor_parallel_size: int | None
-    pipeline_parallel_size: int | None
-    code: str
-    reason: str
-    needed: float | None = None
-    available: float | None = None
 
 
 class Option(Struct, frozen=True):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from planner.plan import Option, Plan, Rejection
+    from planner.plan import Option, Plan
+    from planner.rejection import Rejection
 
 KIND = "gpuplan-plan"
 

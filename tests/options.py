@@ -13,7 +13,8 @@ from planner.cost import Cost, CostLine
 from planner.engine import EngineConfig
 from planner.memory.account import Memory, Stage
 from planner.memory.kv_cache import KvCache
-from planner.plan import Option, Rejection
+from planner.plan import Option
+from planner.rejection import Rejection
 from planner.throughput import Throughput
 
 GIB = 2**30

@@ -15,7 +15,8 @@ from planner.engine_flags import UNCOUNTED, flag_warnings, gib_flag, number_flag
 from planner.memory.kv_cache import request_blocks, stage_layouts
 from planner.memory.offload import offloaded_bytes
 from planner.model.architectures import make_facts
-from planner.plan import Option, Rejection
+from planner.plan import Option
+from planner.rejection import Rejection
 from tests.hand_made import DEEPSEEK_V3, FULL, GIB, GPT_OSS_120B, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of, gpu
 
 SPEC = """\

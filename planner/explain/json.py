@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from planner.hints import Hint
     from planner.month import Month
-    from planner.plan import Option, Plan, Rejection
+    from planner.plan import Option, Plan
+    from planner.rejection import Rejection
 
 SCHEMA_VERSION = 1
 

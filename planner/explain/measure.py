@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from planner.measure.compare import Figure
     from planner.measurements import Measurement
-    from planner.plan import Option, Rejection
+    from planner.plan import Option
+    from planner.rejection import Rejection
 
 HEADER = ("", "planned", "measured", "off by")
 SMALL_BYTES = 64 * 2**20  # below this, bytes are shown as MiB

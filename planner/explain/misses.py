@@ -11,7 +11,7 @@ from planner.checks import CODES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from planner.plan import Rejection
+    from planner.rejection import Rejection
 
 
 class Miss(Struct, frozen=True):

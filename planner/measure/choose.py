@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from planner.catalog import Catalog
     from planner.engine import EngineConfig
     from planner.measure.job import Job
-    from planner.plan import Option, Plan, Rejection
+    from planner.plan import Option, Plan
+    from planner.rejection import Rejection
     from planner.spec import Spec
 
 # Rejections that are about memory: the engine can be started to see what it says.

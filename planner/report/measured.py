@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.measurements import Measurement
-    from planner.plan import Option, Rejection
+    from planner.plan import Option
+    from planner.rejection import Rejection
 
 
 class Beside(Struct, frozen=True):
