@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2
@@ -11,6 +13,16 @@ EXIT_OVER_BUDGET = 5
 EXIT_MODEL_FACTS = 6
 EXIT_LAUNCH = 7
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count; a launch that is interrupted ends with 7
+
+
+def plain_words(error: Exception) -> str:
+    """The first line of an error of the network or the disk, without the system's number for it."""
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    words = re.sub(r"\[Errno -?\d+\] ", "", first)
+    return "no such host is known: is there a network?" if words in NO_SUCH_HOST else words
+
+
+NO_SUCH_HOST = {"Name or service not known", "Temporary failure in name resolution", "nodename nor servname provided"}
 
 
 class GpuplanError(Exception):

@@ -10,6 +10,7 @@ from msgspec import Struct
 from planner.errors import SpecError, UnknownArchitectureError
 from planner.make_plan import make_plan
 from planner.spec import parse_spec
+from planner.spec.problems import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +43,9 @@ def parse_gpus(text: str, catalog: Catalog) -> tuple[str, int]:
     """``H100:2`` as (name, count). Raises SpecError for another form or a count that is not sold."""
     found = GPUS.fullmatch(text)
     if not found or found["gpu"] not in catalog.offers:
-        raise SpecError([f"{text}: not a GPU on offer; type NAME or NAME:COUNT, e.g. H100:2; see `gpuplan gpus`."])
+        near = did_you_mean(text.partition(":")[0], catalog.offers)
+        meant = f"did you mean {near}?" if near else "type NAME or NAME:COUNT, e.g. H100:2."
+        raise SpecError([f"{text}: not a GPU on offer; {meant} See `gpuplan gpus`."])
     count = int(found["count"] or 1)
     sold = catalog.offers[found["gpu"]].counts_sold
     if count not in sold:

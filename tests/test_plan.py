@@ -246,6 +246,9 @@ class TestExitCodes:
             (["plan", "nobody/nothing", "--offline"], 6, "nobody/nothing"),
             (["plan", "missing.yaml", "--offline"], 2, "missing.yaml"),
             (["plan", str(ROOT / "specs/7b.yaml"), "--offline", "--set", "gpu.typs=[H100]"], 2, "did you mean types?"),
+            (["fits", "h100:2"], 2, "h100:2: not a GPU on offer; did you mean H100? See `gpuplan gpus`."),
+            (["fits", "nonsense"], 2, "not a GPU on offer; type NAME or NAME:COUNT, e.g. H100:2. See `gpuplan gpus`."),
+            (["fits", "H100:9"], 2, "H100:9: one container has 1 to 8 of H100, not 9."),
         ],
     )
     def test_failures_have_their_code_and_their_words(
@@ -299,6 +302,24 @@ def test_fits_answers_the_reverse_question() -> None:
     assert result.exit_code == 0
     assert "meta-llama/Llama-2-70b-chat-hf" in result.stdout
     assert run("fits", "T4", "llama-2-70b").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ("llama-2-70b", "None of 2 models fit on T4; --all shows why."),
+        ("zzz", "No model of the catalogue has that in its name; see `gpuplan models`."),
+    ],
+)
+def test_fits_says_why_there_is_no_table(search: str, words: str) -> None:
+    result = run("fits", "T4", search)
+    assert (result.exit_code, result.output) == (4, f"{words}\n")
+
+
+def test_a_comparison_without_a_valid_row_has_no_empty_table() -> None:
+    result = run("cost", "compare", str(ROOT / "specs/70b.yaml"), "--offline", "--set", "gpu.types=[T4]")
+    assert result.exit_code == 4
+    assert result.stdout == "llama-2-70b-chat: no valid configuration; --all shows why.\n"
 
 
 def test_a_table_of_fits_names_models_in_full_within_80_columns() -> None:

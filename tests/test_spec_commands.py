@@ -37,7 +37,7 @@ def test_validate_tells_every_problem_of_every_file(tmp_path: Path) -> None:
     assert result.stderr.splitlines() == [
         f"{bad}:1:1: model: missing; type model: {{repo: org/name}}",
         f'{bad}:1:7: name: "A" is not a name of a to z, 0 to 9 and - (63 at most); type a',
-        f"{worse}:1:1: file: a list is not a mapping; type keys such as name: below it, indented",
+        f"{worse}:1:1: file: a list is not a mapping; type name: my-model and model: {{repo: org/name}}",
         f"{tmp_path}/goood.yaml: no such file; did you mean {tmp_path}/good.yaml?",
     ]
 

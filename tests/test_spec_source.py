@@ -61,6 +61,22 @@ def test_a_path_that_cannot_be_read(name: str, words: str, tmp_path: Path) -> No
     assert str(caught.value) == f"{tmp_path / name}: {words}"
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Llama-2-70b-chat", "did you mean the model meta-llama/Llama-2-70b-chat-hf?"),
+        ("zzz", "type the path of a spec, a model as org/name (see `gpuplan models`), or run: gpuplan init"),
+    ],
+)
+def test_a_model_without_its_organization_is_told_how_to_be_typed(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError) as caught:
+        load_spec(name)
+    assert str(caught.value) == f"{name}: no such file; {words}"
+
+
 def test_a_minus_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MINIMAL.encode())))
     assert load_spec("-").name == "a"

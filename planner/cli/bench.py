@@ -199,9 +199,10 @@ def _offline(
 
     texts = read_prompts(prompts) if prompts else ()
     planning = {key: asked[key] for key in ("catalog_file", "offline", "measurements_file")}
+    counts = [int(count) for count in num_gpus]
+    plans = [plan_from(spec, overrides=(*overrides, f"gpu.counts=[{count}]"), **planning) for count in counts]
     machine, subjects, jobs, prices = machine_gpus(ELSEWHERE), [], [], []
-    for count in map(int, num_gpus):
-        planned = plan_from(spec, overrides=(*overrides, f"gpu.counts=[{count}]"), **planning)
+    for planned in plans:
         [subject] = choose(planned.plan, planned.catalog, machine)
         folder = planned.spec.model.path
         real = str((base_dir(spec) / folder).resolve()) if folder else planned.spec.model.repo

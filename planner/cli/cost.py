@@ -25,7 +25,7 @@ def cost() -> None:
     """
 
 
-@cost.command()
+@cost.command(short_help="One row per valid configuration, cheapest first.")
 @SPECS
 @planning
 @TARGET

@@ -128,8 +128,10 @@ def _show_plan(decided: Decided, *, as_json: bool) -> None:
 
 
 def _show_survey(survey: Survey) -> None:
-    for warning in survey.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    from planner.cli.paint import paint
+    from planner.explain.text import wrapped_warnings
+
+    paint(wrapped_warnings(survey.warnings), err=True)
     for problem in survey.problems:
         click.echo(problem, err=True)
     if survey.problems:

@@ -117,7 +117,8 @@ def _lines(finding: Finding) -> Iterator[Line]:
     from planner.explain.lines import Line
 
     indent = " " * (THING_COLUMNS + 4)
-    first = f"{MARKS[finding.state]}  {finding.thing:<{THING_COLUMNS}}"
+    thing = finding.thing if len(finding.thing) < THING_COLUMNS else f"{finding.thing}: "
+    first = f"{MARKS[finding.state]}  {thing:<{THING_COLUMNS}}"
     for line in textwrap.wrap(f"{first}{finding.found}", WIDTH, subsequent_indent=indent):
         yield Line(line, STYLES[finding.state])
     if finding.advice:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 HEADER = ("model", "params", "TP×PP", "context", "at once", "tok/s", "$/M")
+LEGEND = (
+    "TP×PP: GPUs that share every layer, by stages of whole layers. context: the",
+    "longest that starts. at once: requests of it in the KV cache. $/M: output",
+    "tokens.",
+)
 
 
 @click.command()
@@ -63,9 +68,11 @@ def _print_table(gpus: str, found: list[Fit], fitting: list[Fit], show_all: bool
         price = fitting[0].option.cost.usd_per_hour
         click.echo(f"{len(fitting)} of {len(found)} models fit on {gpus}, {usd(price)}/h")
         click.echo("\n".join(_lines([_cells(fit) for fit in fitting])))
-        click.echo("context: the longest that starts. at once: requests of it in the KV cache.\n$/M: output tokens.")
+        click.echo("\n".join(LEGEND))
+    elif found:
+        click.echo(f"None of {len(found)} models {'fits' if len(found) == 1 else 'fit'} on {gpus}; --all shows why.")
     else:
-        click.echo(f"None of {len(found)} models fit on {gpus}.")
+        click.echo("No model of the catalogue has that in its name; see `gpuplan models`.")
     for fit in found:
         if show_all and not fit.option and fit.nearest:
             click.echo(f"{fit.repo}: {fit.nearest.code}: {fit.nearest.reason}")

@@ -42,6 +42,7 @@ def init(
     from planner.spec import parse_spec
     from planner.spec.starter import SCHEMA_FILE, app_name, starter_spec
 
+    _check_answerable({"--model": repo, "--context": context, "--concurrency": concurrency})
     repo = _answer(repo, "--model", "model.repo", "Model on the hub (org/name)")
     text = starter_spec(
         repo,
@@ -59,15 +60,22 @@ def init(
         _write(Path(out or f"{name}.yaml"), text, overwrite=force)
 
 
+def _check_answerable(given: dict[str, str | None]) -> None:
+    """Every flag whose value is missing, at once, where nobody can be asked."""
+    missing = [flag for flag, value in given.items() if value is None]
+    if missing and not _on_terminal():
+        named = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        values = " ".join(f"{flag} VALUE" for flag in missing)
+        click.echo(f"{named} and there is no terminal to ask on; type {values}.", err=True)
+        sys.exit(EXIT_USAGE)
+
+
 def _answer(given: str | None, flag: str, key: str, question: str = "", default: str | None = None) -> str:
     """A checked value: the flag's, or on a terminal an answer, asked for again until it can be used."""
     if given is not None:
         if message := _problem(key, given):
             raise SpecError([f"{flag}: {message}"])
         return given
-    if not _on_terminal():
-        click.echo(f"{flag} is missing and there is no terminal to ask on; type {flag} VALUE.", err=True)
-        sys.exit(EXIT_USAGE)
     while True:
         answer = str(click.prompt(question, default=default, err=True)).strip()
         if not (message := _problem(key, answer)):

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from planner.errors import plain_words
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -135,7 +137,7 @@ def connection_problem(url: str) -> str | None:
         with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S):
             return None
     except (OSError, ValueError) as error:
-        return str(error)
+        return plain_words(error)
 
 
 def find_gpus(run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> Finding:

@@ -45,7 +45,10 @@ MEASUREMENTS: Decorator = click.option(
     help="Your own measured rows, beside those shipped and those that `measure` and `bench` kept.",
 )
 ASSUME_KV: Decorator = click.option(
-    "--assume-kv-bytes", type=click.IntRange(min=0), metavar="N", help="Give every candidate N bytes per GPU for KV."
+    "--assume-kv-bytes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="For checks: give every candidate N bytes per GPU for its KV cache.",
 )
 
 

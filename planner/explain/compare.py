@@ -38,11 +38,12 @@ def explain_comparison(
     In less than some 100 columns, several specs' rows do without the interval and the concurrency.
     """
     several = len(plans) > 1
-    title, *texts = (
-        _side_by_side(rows, width) if several else grid(("", *HEADER), [_cells(row) for row in rows], LEFT, "")
-    )
-    lines = [Line(title, "title"), *map(Line, texts)]
-    lines += [Line(""), *(Line(text, "dim") for text in LEGEND)]
+    lines: list[Line] = []
+    if rows:
+        title, *texts = (
+            _side_by_side(rows, width) if several else grid(("", *HEADER), [_cells(row) for row in rows], LEFT, "")
+        )
+        lines = [Line(title, "title"), *map(Line, texts), Line(""), *(Line(text, "dim") for text in LEGEND)]
     for plan in plans:
         if show_rejected and plan.rejections:
             lines += [Line(""), *([Line(plan.spec.name, "title")] if several else []), *rejection_lines(plan)]

@@ -15,7 +15,7 @@ from planner.explain.money import month_lines, sweet_spot_lines
 from planner.sweet_spot import find_sweet_spot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from planner.hints import Hint
     from planner.month import Month
@@ -195,6 +195,11 @@ def _prices(plan: Plan) -> Iterator[Line]:
 
 def warning_lines(plan: Plan) -> Iterator[Line]:
     """What goes to standard error beside a plan."""
-    for warning in plan.warnings:
+    yield from wrapped_warnings(plan.warnings)
+
+
+def wrapped_warnings(warnings: Iterable[str]) -> Iterator[Line]:
+    """Each within the width of the page."""
+    for warning in warnings:
         for text in textwrap.wrap(f"warning: {warning}", WIDTH, subsequent_indent="  "):
             yield Line(text, "warn")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 
-from planner.errors import ModelError
+from planner.errors import ModelError, plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,8 @@ def explained(error: Exception, repo: str, revision: str, name: str | None = Non
     if isinstance(error, errors.HfHubHTTPError) and error.response is not None:
         return _refused(error.response.status_code, repo, name, error)
     if isinstance(error, (OSError, TimeoutError)) or type(error).__module__.partition(".")[0] in TRANSPORTS:
-        return HubUnreachableError(f"{endpoint()} gave no answer{f' for {name}' if name else ''} ({_short(error)})")
+        what = f" for {name}" if name else ""
+        return HubUnreachableError(f"{endpoint()} gave no answer{what} ({plain_words(error)[:120]})")
     return error
 
 
@@ -156,7 +157,3 @@ def gated(repo: str) -> GatedError:
         "then run `hf auth login` (or set HF_TOKEN). To deploy it, keep HF_TOKEN in a secret of the provider "
         "and name that in secrets.huggingface."
     )
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__

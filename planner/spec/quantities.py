@@ -98,7 +98,7 @@ def _whole_advice(node: Node) -> str | None:
         count, power = int(amount[1]), 1 if amount[2] in "kK" else 2
         return f"type {count * 1000**power} or {count * 1024**power}"
     bare = re.sub(r"[_,' ]", "", written) if re.fullmatch(GROUPED, written) else written
-    if (node.plain or bare != written) and re.fullmatch(DECIMAL, bare) and len(bare) <= MOST_DIGITS:
+    if (node.plain or bare != written) and re.fullmatch(DECIMAL, bare) and abs(float(bare)) < 10**MOST_DIGITS:
         return f"type {float(bare):.0f}" if float(bare).is_integer() else None
     return None
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import NODEFAULT, Struct
 
 from planner.spec.kinds import Kind
-from planner.spec.problems import did_you_mean, quoted, shown
+from planner.spec.problems import Problems, did_you_mean, quoted, shown
+from planner.spec.source import START
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from planner.spec.node import Node, Place
-    from planner.spec.problems import Problems
 
     Keys = tuple["Key", ...]
 
@@ -54,7 +54,7 @@ def section(cls: Any, keys: Keys) -> Kind:
 def read_section(cls: Any, keys: Keys, node: Node, key: str, problems: Problems) -> Any:
     """An instance of ``cls``; a field whose value has a problem is None. None if the node is no mapping."""
     if not isinstance(node.value, dict):
-        problems.add(node.place, key or "file", f"{shown(node)} is not a mapping; type {_example(keys)}")
+        problems.add(node.place, key or "file", f"{shown(node)} is not a mapping; type {_mapping(keys, node, key)}")
         return None
     known = {entry.name: entry for entry in keys}
     for name, (place, _) in node.value.items():
@@ -105,5 +105,13 @@ def _sample(entry: Key) -> str:
     return "{repo: org/name}" if entry.kind.section else str(entry.kind.json_schema["examples"][0])
 
 
-def _example(keys: Keys) -> str:
-    return f"keys such as {keys[0].name}: below it, indented"
+def _mapping(keys: Keys, node: Node, key: str) -> str:
+    """What to type in place of a value that is no mapping: what was meant if it is the first key's value."""
+    if not key:
+        return START
+    first, problems = keys[0], Problems()
+    if first.is_required and isinstance(node.value, str):
+        read = first.kind.read(node, join(key, first.name), problems)
+        if read is not None and not problems:
+            return f"{key}: {{{first.name}: {node.value}}}"
+    return f"keys such as {first.name}: below it, indented"

@@ -32,6 +32,7 @@ STANDARD_TAGS = {None, "!", *(TAG + name for name in STANDARD)}
 BARE_TAGS = {TAG + name for name in STANDARD[1:5]}  # an explicit !!int makes a number of what stands in quotes
 UNPRINTABLE = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]"
 UTF_16_AND_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+SUFFIXES = (".yaml", ".yml")
 START = "name: my-model and model: {repo: org/name}"
 
 
@@ -197,14 +198,25 @@ def _unopened(path: str, error: OSError) -> str:
     """Why a file cannot be read, and what to type."""
     target = Path(path)
     if isinstance(error, FileNotFoundError):
-        folder = target.parent
-        siblings = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        near = did_you_mean(target.name, [name for name in siblings if name.endswith((".yaml", ".yml"))])
-        advice = f"did you mean {folder / near}?" if near else "type the path of a spec, or run: gpuplan init"
-        return f"no such file; {advice}"
+        return f"no such file; {_nearest(target)}"
     if isinstance(error, IsADirectoryError):
         return "is a folder; type the path of a spec in it"
     return f"cannot be read ({error.strerror}); type a path that you may read"
+
+
+def _nearest(path: Path) -> str:
+    """What was meant by a path that leads nowhere: a spec beside it, a model without its organization, or neither."""
+    from planner.spec.advice import near_model
+
+    siblings = path.parent.iterdir() if path.parent.is_dir() else ()
+    specs = {entry.stem: entry for entry in siblings if entry.suffix in SUFFIXES}
+    if near := did_you_mean(path.stem, specs):
+        return f"did you mean {specs[near]}?"
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        return "type the path of a spec, or run: gpuplan init"
+    if model := near_model(path.name):
+        return f"did you mean the model {model}?"
+    return "type the path of a spec, a model as org/name (see `gpuplan models`), or run: gpuplan init"
 
 
 BEGUN = {  # told at the place where what is wrong begins

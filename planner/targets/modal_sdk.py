@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from planner.deployment.running import Running
-from planner.errors import LaunchError
+from planner.errors import LaunchError, plain_words
 from planner.targets.modal_store import read_records, recorded_versions
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def connect_problem(timeout_s: float = CONNECT_TIMEOUT_S) -> str | None:
         with socket.create_connection((server.hostname or "", port), timeout_s):
             return None
     except OSError as error:
-        return f"modal: {server.hostname}:{port} cannot be reached ({error}). Check the network, then try again."
+        why = plain_words(error)
+        return f"modal: {server.hostname}:{port} cannot be reached ({why}). Check the network, then try again."
 
 
 TOKENS = ("MODAL_TOKEN_ID", "MODAL_OAUTH_REFRESH_TOKEN", "MODAL_OAUTH_CLIENT_ID")
