@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.catalog.offers import price_warnings
+from planner.catalog.price_age import price_warnings
 from planner.engine import version_warnings
 from planner.engine_flags import flag_warnings
 from planner.workload import workload_warnings

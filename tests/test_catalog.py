@@ -18,7 +18,7 @@ from planner.catalog.account_plans import load_account_plans
 from planner.catalog.folders import cache_folder, config_folder, data_folder
 from planner.catalog.load import HERE, PARTS, load_shipped
 from planner.catalog.models import FOLDER
-from planner.catalog.offers import STALE_AFTER_DAYS, price_warnings
+from planner.catalog.price_age import STALE_AFTER_DAYS, price_warnings
 from planner.catalog.rates import RATE_NAMES
 from planner.catalog.row_kinds import KINDS, REQUIRED
 from planner.spec.problems import Problems

@@ -93,7 +93,7 @@ def _catalogue(file: Path | None) -> Iterator[Finding]:
     from planner.catalog import load_catalog
     from planner.catalog.folders import config_folder
     from planner.catalog.load import user_files
-    from planner.catalog.offers import price_warnings
+    from planner.catalog.price_age import price_warnings
     from planner.cli.machine import Finding
     from planner.errors import SpecError
 

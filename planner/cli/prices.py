@@ -31,7 +31,7 @@ def prices(refresh: bool, catalog_file: Path | None, as_json: bool) -> None:
 
     from planner.catalog import load_catalog
     from planner.catalog.account_plans import load_account_plans
-    from planner.catalog.offers import price_warnings
+    from planner.catalog.price_age import price_warnings
     from planner.cli.paint import paint
     from planner.explain.catalogue import explain_prices, prices_document
 

@@ -16,8 +16,8 @@ from planner.engine import V0_33
 from planner.memory.attention import attention_of, choose_backend
 from planner.memory.attention_backends import INDEXER, AttentionBackend
 from planner.memory.cache_layers import cache_layers
+from planner.memory.kernel_blocks import kernels_for, own_backend
 from planner.memory.kv_specs import attention_page_bytes, ceil_div, gdn_uses_flashinfer, state_page_bytes
-from planner.memory.make_specs import kernels_for, own_backend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
