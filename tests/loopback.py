@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,6 +43,19 @@ def modal_server(_modal_process: ModalServer, monkeypatch: pytest.MonkeyPatch) -
 def world(modal_server: ModalServer) -> World:
     """What the stand-in remembers."""
     return modal_server.world
+
+
+@pytest.fixture
+def two_seconds_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a launch is over two seconds after it was published, however long that took on a busy machine."""
+    from planner.deployment import launch
+
+    whole = launch.wait_until_ready
+
+    def shortly(url: str, headers: Any, release: Any, log: Any, say: Any, _: float) -> Any:
+        return whole(url, headers, release, log, say, time.monotonic() + 2)
+
+    monkeypatch.setattr(launch, "wait_until_ready", shortly)
 
 
 @pytest.fixture

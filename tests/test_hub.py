@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +37,7 @@ GATED = "meta-llama/Llama-2-70b-chat-hf"
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     with serve_hub({"acme/chat": Repo(FILES)}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(hub_module, "RESOLVE_SECONDS", 60.0)  # a busy machine's loopback takes its time
         yield server
 
 
@@ -259,10 +260,8 @@ def test_a_failing_hub_gives_way_to_the_catalogue(hub: HubServer, status: int) -
 
 def test_a_silent_hub_costs_a_bounded_time(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RESOLVE_SECONDS", 0.3)
-    hub.manners.delay["/"] = 3
-    began = time.monotonic()
+    hub.manners.delay["/"] = 3  # then it answers, and would be what is planned from
     assert find(GATED).source == "catalogue"
-    assert time.monotonic() - began < 1.5
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,11 +290,9 @@ def test_a_hub_that_goes_silent_later_leaves_the_last_answer(hub: HubServer, mon
 
 def test_a_config_that_drips_is_given_up(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "CONFIG_SECONDS", 0.3)
-    hub.manners.drip["config.json"] = 0.05
-    began = time.monotonic()
+    hub.manners.drip["config.json"] = 0.05  # it comes whole in the end
     with pytest.raises(ModelError, match=r"gave no answer for config.json"):
         find()
-    assert time.monotonic() - began < 2
 
 
 def test_a_config_that_breaks_off_is_no_config(hub: HubServer) -> None:
@@ -356,10 +353,10 @@ def test_many_headers_are_announced(hub: HubServer, tmp_path: Path) -> None:
 
 
 def test_a_call_that_hangs_is_left_behind() -> None:
-    began = time.monotonic()
+    never = threading.Event()
     with pytest.raises(hub_http.HubUnreachableError, match=r"did not answer within 0.05 s"):
-        hub_http.within(0.05, lambda: time.sleep(1))
-    assert time.monotonic() - began < 0.5
+        hub_http.within(0.05, never.wait)
+    never.set()
 
 
 def run(*arguments: str) -> int:

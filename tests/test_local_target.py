@@ -94,7 +94,7 @@ def test_a_version_that_dies_gives_way_to_the_one_before(spec: Path) -> None:
     assert gpuplan("deploy", spec, "--yes").code == 0
     spec.write_text(SPEC.replace("max_model_len: 256", "max_model_len: 128"))
     behave(spec, die="torch.OutOfMemoryError: CUDA out of memory.")
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "30")
+    done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "out of memory while starting" in done.err
     assert "Rolled back: version 3 is version 1 again." in done.err
@@ -102,7 +102,7 @@ def test_a_version_that_dies_gives_way_to_the_one_before(spec: Path) -> None:
 
 def test_a_first_version_that_dies_leaves_nothing(spec: Path) -> None:
     behave(spec, die="Segmentation fault")
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "30")
+    done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "Segmentation fault" in done.err
     assert "Nothing is left running." in done.err
@@ -150,10 +150,10 @@ def test_logs_can_be_followed_to_the_end(spec: Path) -> None:
 
     reader = threading.Thread(target=lambda: lines.extend(local.log_lines("toy", None, follow=True)))
     reader.start()
-    time.sleep(0.1)
+    while not lines:
+        time.sleep(0.01)
     assert gpuplan("stop", spec, "--yes").code == 0
-    reader.join(5)
-    assert not reader.is_alive()
+    reader.join()
     assert any(line.startswith("gpuplan: engine: starting: vllm serve") for line in lines)
 
 

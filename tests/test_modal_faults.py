@@ -66,7 +66,7 @@ ENGINE_DEATHS = {
 @pytest.mark.parametrize(("line", "said"), ENGINE_DEATHS.items())
 def test_an_engine_that_dies_is_told_in_our_words_and_stopped(line: str, said: str, spec: Path, world: World) -> None:
     put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, die=line)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert said in done.err
     assert line in done.err
@@ -78,7 +78,7 @@ def test_an_engine_that_dies_gives_way_to_the_version_before(spec: Path, world: 
     assert gpuplan("deploy", spec, "--yes").code == 0
     put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_7B, die="torch.OutOfMemoryError: CUDA out of memory.")
     spec.write_text(SPEC_7B)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "Rolled back: version 3 is version 1 again." in done.err
     status = json.loads(gpuplan("status", spec, "--json").out)["running"]
@@ -108,16 +108,17 @@ def test_the_endpoint_refuses_a_call_without_its_key(spec: Path, modal_server: M
         assert refused.value.status == 401
 
 
+@pytest.mark.usefixtures("two_seconds_to_wait")
 def test_the_readiness_limit_is_kept_and_nothing_is_left(spec: Path, world: World) -> None:
-    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "9")
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=600)
+    done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "not ready after" in done.err
     assert nothing_runs(world)
 
 
 def test_ctrl_c_while_waiting_leaves_nothing_and_says_so(spec: Path, world: World) -> None:
-    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=60)
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=600)
     interrupt_when(lambda: bool(world.containers.running()))
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
@@ -149,15 +150,14 @@ def interrupt_when(ready: Any) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def test_an_unreachable_server_is_told_within_seconds(
+def test_an_unreachable_server_is_told_before_the_client_tries_for_a_minute(
     spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
-    began = time.monotonic()
+    monkeypatch.setattr("planner.targets.modal_sdk.within", None)  # the client is not asked
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "127.0.0.1:9 cannot be reached" in done.err
-    assert time.monotonic() - began < 10
 
 
 def test_without_a_token(spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch) -> None:

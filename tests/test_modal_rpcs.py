@@ -224,24 +224,28 @@ def test_a_passing_fault_of_every_rpc_is_not_noticed(
     assert locks(world) == []
 
 
-HANGING = ["AppGetOrCreate", "DictUpdate", "AppPublish", "VolumePutFiles", "FunctionGetOutputs"]
+# RPC -> which limit ends the wait for it, in seconds; None: what --timeout leaves.
+HANGING: dict[str, str | None] = {
+    "AppGetOrCreate": "modal.survey.__defaults__",
+    "DictUpdate": "modal_lock.ANSWER_S",
+    "VolumePutFiles": "modal.ANSWER_S",
+    "AppPublish": None,
+    "FunctionGetOutputs": None,
+}
 
 
 @pytest.mark.parametrize("rpc", HANGING)
 def test_a_server_that_hangs_is_left_when_the_time_is_over(
     rpc: str, spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.targets.modal.survey.__defaults__", (1.0,))
-    for limit in ("modal.ANSWER_S", "modal_lock.ANSWER_S"):
-        monkeypatch.setattr(f"planner.targets.{limit}", 1.0)
+    """Whatever was shortened here is what the sentence names: nothing else ended the wait."""
+    if limit := HANGING[rpc]:
+        monkeypatch.setattr(f"planner.targets.{limit}", (3.0,) if limit.endswith("defaults__") else 3.0)
     if rpc == "FunctionGetOutputs":
         world.volumes.clear()
     world.faults = [Fault(rpc, hang=True)]
-    began = time.monotonic()
-    done = gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "4")
-    refused(done, "Nothing ")
-    assert "no answer in" in done.err or "not done after" in done.err
-    assert time.monotonic() - began < 30
+    done = gpuplan("deploy", spec, "--yes", "--no-wait", *([] if limit else ["--timeout", "3"]))
+    refused(done, "no answer in 3 s" if limit else "Give more with --timeout.", "Nothing ")
     world.faults = []
     assert clean(world)
 
@@ -249,7 +253,7 @@ def test_a_server_that_hangs_is_left_when_the_time_is_over(
 @pytest.mark.parametrize("rpc", ["DictUpdate", "AppPublish", "VolumePutFiles"])
 def test_a_connection_that_is_cut_again_and_again(rpc: str, spec: Path, world: World) -> None:
     world.faults = [Fault(rpc, drop=True)]
-    refused(gpuplan("deploy", spec, "--yes", "--no-wait", "--timeout", "20"), "Connection lost", "Nothing ")
+    refused(gpuplan("deploy", spec, "--yes", "--no-wait"), "Connection lost", "Nothing ")
     world.faults = []
     assert clean(world)
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0

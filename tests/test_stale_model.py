@@ -62,7 +62,7 @@ def caught(done: Done, world: World) -> None:
 
 def test_stale_weights_are_caught_before_the_engine_starts(spec: Path, world: World) -> None:
     stale_weights(world)
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    done = gpuplan("deploy", spec, "--yes")
     assert "not the planned model: config.json has" in done.err
     caught(done, world)
 
@@ -79,13 +79,14 @@ def test_without_that_proof_the_wrong_weights_serve_under_the_right_name(
 
     monkeypatch.setattr("planner.deployment.launch.render_release", unchecked)
     stale_weights(world)
-    assert gpuplan("deploy", spec, "--yes", "--timeout", "60").code == 0
+    assert gpuplan("deploy", spec, "--yes").code == 0
     assert served(world) == {"name": LLAMA_70B.repo, "weights": LLAMA_7B.repo}
 
 
+@pytest.mark.usefixtures("two_seconds_to_wait")
 def test_stale_code_is_caught_from_outside(spec: Path, world: World) -> None:
     world.stale_code = True
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "4")
+    done = gpuplan("deploy", spec, "--yes")
     assert "the version before still answers" in done.err
     caught(done, world)
 
@@ -95,7 +96,7 @@ def test_a_stale_engine_without_a_plan_name_is_caught_by_its_model_card(
 ) -> None:
     monkeypatch.setattr("planner.deployment.ready.serves_another_plan", lambda *_: False)
     world.stale_code = True
-    done = gpuplan("deploy", spec, "--yes", "--timeout", "60")
+    done = gpuplan("deploy", spec, "--yes")
     assert "what answers is not what was planned" in done.err
     assert f"model: planned was {LLAMA_70B.repo}, seen is {LLAMA_7B.repo}" in done.err
     caught(done, world)
@@ -109,5 +110,5 @@ def test_without_the_proof_from_outside_the_old_model_goes_on_unnoticed(
     completed = Proof("completion", "some text", "some text", holds=True)
     monkeypatch.setattr("planner.deployment.launch.prove_completion", lambda *_: completed)
     world.stale_code = True
-    assert gpuplan("deploy", spec, "--yes", "--timeout", "60").code == 0
+    assert gpuplan("deploy", spec, "--yes").code == 0
     assert served(world) == {"name": LLAMA_7B.repo, "weights": LLAMA_7B.repo}
