@@ -140,7 +140,8 @@ def test_ctrl_c_while_modal_deploy_runs_leaves_the_old_version(spec: Path, world
 
 
 def interrupt_when(ready: Any) -> None:
-    """Ctrl-C for this process as soon as ``ready()``."""
+    """Ctrl-C for this process as soon as ``ready()``; a test run in the background of a script ignores it otherwise."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def wait() -> None:
         while not ready():
