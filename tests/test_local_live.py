@@ -47,7 +47,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     gpuplan("stop", path, "--yes")
 
 
-def test_a_toy_model_is_served_for_real(spec: Path) -> None:
+def test_a_toy_model_is_served_for_real(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = gpuplan("deploy", spec, "--yes", "--json", "--timeout", "600", "--offline")
     assert done.code == 0, done.err
     said = json.loads(done.out)
@@ -65,6 +65,9 @@ def test_a_toy_model_is_served_for_real(spec: Path) -> None:
     points = json.loads(benched.out)["points"]
     assert [(point["requests"], point["failed"]) for point in points] == [(4, 0), (4, 0)]
     assert all(point["output_tokens_per_second"] > 0 and point["ttft_ms"]["p50"] > 0 for point in points)
+    monkeypatch.setenv("VLLM_API_KEY", "sk-wrong")
+    refused = gpuplan("bench", url, *loads)
+    assert (refused.code, "the key was refused (HTTP 401)" in refused.err) == (7, True)
     stopped = gpuplan("stop", spec, "--yes")
     assert stopped.code == 0, stopped.err
     with pytest.raises(OSError, match="refused"):

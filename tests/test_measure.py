@@ -265,7 +265,7 @@ def test_modals_function_is_valid_python_with_the_runner_in_it() -> None:
     plan = planned().plan
     option = plan.options[0]
     made = make_job(plan.spec, plan.checkpoint, plan.facts, option.candidate, option.engine, [Load(1, 2, 3)])
-    source = render_measure(replace(made, repo='a/"\n'), plan.spec, "H200:1")
+    source = render_measure(replace(made, repo='a/"\n'), plan.spec, "H200:1", "gpuplan-measure-1")
     compile(source, "app.py", "exec")
     assert "class RecordingWorker" in source
     assert 'GPU = "H200:1"' in source
@@ -339,9 +339,24 @@ def test_a_start_on_modal_is_asked_paid_measured_and_gone(tmp_path: Path, world:
 def test_a_start_that_modal_refuses_is_said_and_leaves_nothing(tmp_path: Path, world: World) -> None:
     spec = tmp_path / "l7.yaml"
     spec.write_text(SPEC)
-    world.faults.append(Fault("FunctionCreate", error="RESOURCE_EXHAUSTED", message="no GPUs left"))
+    for rpc in ("FunctionCreate", "AppClientDisconnect"):  # nor can the client end its app
+        world.faults.append(Fault(rpc, error="RESOURCE_EXHAUSTED", message="no GPUs left"))
     done = gpuplan("measure", spec, "--offline", "--yes")
     assert done.code == 7
     assert "no GPUs left" in done.err
     assert "Traceback" not in done.err
     assert all(app.stopped_at for app in world.apps.values())
+
+
+@pytest.mark.network
+def test_what_was_measured_before_modal_refuses_is_kept(tmp_path: Path, world: World) -> None:
+    """It was paid for."""
+    world.container_env["PYTHONPATH"] = os.pathsep.join([str(INSIDE), str(STAND_IN)])
+    spec = tmp_path / "l7.yaml"
+    spec.write_text(SPEC)
+    world.faults.append(Fault("FunctionCreate", error="RESOURCE_EXHAUSTED", message="no GPUs left", after=1))
+    done = gpuplan("measure", spec, "--offline", "--yes", "--runs", "2", "--top", "2")
+    assert done.code == 7
+    assert "no GPUs left" in done.err
+    assert "model loading" in done.out
+    assert [row.source for row in read_rows(own_file())] == ["gpuplan measure on Modal"] * 2

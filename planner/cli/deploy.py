@@ -69,7 +69,11 @@ def deploy(
     if not confirm(_question(decided), yes=yes):
         click.echo("Nothing was launched.", err=True)
         sys.exit(EXIT_LAUNCH)
-    outcome = _launch(decided, survey, difference, no_wait, timeout_s, break_lock)
+    try:
+        outcome = _launch(decided, survey, difference, no_wait, timeout_s, break_lock)
+    except KeyboardInterrupt:  # before it began, or when it had ended
+        name = decided.release.name
+        raise LaunchError(f"{name}: interrupted. What runs, if anything, tells `gpuplan status`.") from None
     if as_json:
         _print_json(decided, difference, outcome, survey.running if same else None)
     else:

@@ -14,10 +14,11 @@ from planner.cli.options import JSON, SPEC, TARGET, planning, with_target
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from planner.cli.planning import Planned
     from planner.measure.choose import Subject
+    from planner.measure.rows import Outcome
     from planner.measurements import Measurement
     from planner.targets import Say
 
@@ -73,12 +74,10 @@ def measure(
     if not local and not confirm(question(planned, subjects, jobs), yes=yes):
         click.echo("Nothing was started.", err=True)
         sys.exit(EXIT_LAUNCH)
-    measured = run_all(planned, subjects, jobs, ProgressLine())
-    if keep:
-        from planner.measurements import append_rows
-
-        path = append_rows(row for rows in measured for row in rows)
-        click.echo(f"Kept in {path}.", err=True)
+    measured, cut_off = run_all(planned, subjects, jobs, ProgressLine(), keep=keep)
+    if cut_off and not measured:
+        raise cut_off
+    subjects = subjects[: len(measured)]
     report(planned, subjects, measured, as_json=as_json)
     if html:
         from planner.report.measured import Beside, write_measure_report
@@ -86,6 +85,8 @@ def measure(
         pairs = zip(subjects, measured, strict=True)
         beside = [Beside(subject.option, subject.rejection, rows) for subject, rows in pairs]
         write_measure_report(planned.spec.model.repo, beside, html)
+    if cut_off:
+        raise cut_off
     sys.exit(
         0
         if all(rows[0].started or subject.rejection for subject, rows in zip(subjects, measured, strict=True))
@@ -132,26 +133,38 @@ def question(planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any])
 
 
 def run_all(
-    planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any], say: Say
-) -> list[tuple[Measurement, ...]]:
-    """Every configuration's rows, in order."""
+    planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any], say: Say, *, keep: bool
+) -> tuple[list[tuple[Measurement, ...]], BaseException | None]:
+    """Every configuration's rows, in order, and what cut that off; what was paid for is kept as it comes."""
+    from planner.measure.rows import make_rows
+    from planner.measurements import append_rows
+
+    where = "this machine" if planned.spec.target == "local" else "Modal"
+    measured, path, cut_off = [], None, None
+    try:
+        for outcome in outcomes(planned, subjects, jobs, say):
+            rows = make_rows(outcome, date=planned.today.isoformat(), source=f"gpuplan measure on {where}")
+            measured.append(rows)
+            path = append_rows(rows) if keep else None
+    except (LaunchError, KeyboardInterrupt) as error:
+        cut_off = error
+    if path:
+        click.echo(f"Kept in {path}.", err=True)
+    return measured, cut_off
+
+
+def outcomes(planned: Planned, subjects: Sequence[Subject], jobs: Sequence[Any], say: Say) -> Iterator[Outcome]:
+    """Of each configuration, as it has ended."""
     from planner.measure.engine import run_jobs
     from planner.measure.on_modal import run_on_modal
-    from planner.measure.rows import make_rows
 
     folder = work_folder(planned)
     if planned.spec.target == "local":
-        outcomes, where = run_jobs(jobs, folder, say), "this machine"
-    else:
-        outcomes = [
-            run_on_modal(
-                job, planned.spec, f"{subject.candidate.sold_as}:{subject.candidate.count}", folder / job.name, say
-            )
-            for subject, job in zip(subjects, jobs, strict=True)
-        ]
-        where = "Modal"
-    today = planned.today.isoformat()
-    return [make_rows(outcome, date=today, source=f"gpuplan measure on {where}") for outcome in outcomes]
+        yield from run_jobs(jobs, folder, say)
+        return
+    for subject, job in zip(subjects, jobs, strict=True):
+        gpu = f"{subject.candidate.sold_as}:{subject.candidate.count}"
+        yield run_on_modal(job, planned.spec, gpu, folder / job.name, say)
 
 
 def work_folder(planned: Planned) -> Path:

@@ -61,7 +61,7 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
             proofs = _prove(target, release, running, say, deadline) if settings.wait else ()
         except LaunchError as error:
             kind = VerifyError if isinstance(error, VerifyError) else LaunchError
-            raise kind(f"{error}\n{take_back(target, release, before, say)}") from None
+            raise kind(f"{error}\n{_undo_once(target, release, before, say)}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{release.name}: interrupted. {_undo_once(target, release, before, say)}") from None
         except Exception:  # a bug, which keeps its traceback
@@ -73,20 +73,23 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
 def _expect(target: Target, release: Release, before: Running | None) -> None:
     """Refuse where someone else changed what runs since it was compared."""
     now = target.glance(release.name, release.environment, LOOK_S)
-    was, found = (running.version if running else None for running in (before, now))
+    was, found = ((one.version, one.provider_id) if one else (None, None) for one in (before, now))
     if was != found:
         raise LaunchError(
-            f"{release.name}: it was changed since it was compared (version {was or 'none'}, now {found or 'none'}). "
-            "Deploy again to see the difference."
+            f"{release.name}: it was changed since it was compared (version {was[0] or 'none'}, "
+            f"now {found[0] or 'none'}). Deploy again to see the difference."
         )
 
 
 def _undo_once(target: Target, release: Release, before: Running | None, say: Say) -> str:
-    """Undo after an interrupt; a second interrupt ends that too."""
+    """Undo; an interrupt (after one that led here, a second) ends that too, and what is left is not known."""
     try:
         return take_back(target, release, before, say)
     except KeyboardInterrupt:
-        return "Interrupted again: what is left was not looked at. Look with `gpuplan status`."
+        return (
+            "Interrupted while that was undone: something may be left running. "
+            f"Look with `gpuplan status`, end it with `gpuplan stop`, for the app {release.name}."
+        )
 
 
 def rescale(target: Target, release: Release, running: Running, settings: Settings, say: Say) -> Outcome:

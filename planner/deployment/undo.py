@@ -67,7 +67,7 @@ def _put_back(target: Target, now: Running | None, before: Running, say: Say) ->
     if after.gpus != before.gpus:
         raise LaunchError(f"{before.name}: version {before.version} came back with other GPUs.")
     if before.release is not None:
-        target.remember(after, before.release, proven=True)
+        target.remember(after, before.release, proven=before.proven is not False)
     return f"Rolled back: version {after.version} is version {before.version} again."
 
 

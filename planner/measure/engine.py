@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from planner.deployment.running import Progress
 from planner.errors import LaunchError
 from planner.measure.job import job_values
 from planner.measure.rows import Outcome
+from planner.targets.local_process import end_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -159,11 +161,10 @@ def _watch(jobs: Sequence[Job], folder: Path, say: Say, ended: threading.Event) 
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """The runner ends its engine before itself."""
+    """The runner ends its engine before itself; what is left of either holds the GPU, and ends now."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    end_group(process.pid)
+    process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from planner import __version__
@@ -14,6 +15,7 @@ from planner.measure.job import job_values
 from planner.measure.rows import Outcome
 from planner.targets import modal_sdk
 from planner.targets.modal_command import modal_lines
+from planner.targets.modal_unfinished import stopped_on_failure
 from planner.templates import template_folder
 
 if TYPE_CHECKING:
@@ -28,18 +30,23 @@ RESULT = "result.json"
 
 
 def run_on_modal(job: Job, spec: Spec, gpu: str, folder: Path, say: Say) -> Outcome:
-    """Raises LaunchError where Modal refuses or the function does not end; an engine that fails is an outcome."""
+    """Raises LaunchError where Modal refuses or the function does not end; an engine that fails is an outcome.
+
+    However it ends, its app does too: a function whose caller is gone would be paid for until its own limit.
+    """
     if problem := modal_sdk.connect_problem():
         raise LaunchError(problem)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "app.py").write_text(render_measure(job, spec, gpu))
+    app_name = f"gpuplan-measure-{token_hex(4)}"  # no other measurement's: ours alone is ended
+    (folder / "app.py").write_text(render_measure(job, spec, gpu, app_name))
     result = folder / RESULT
     result.unlink(missing_ok=True)
     environment = ["--env", spec.environment] if spec.environment else []
     arguments = ["run", *environment, "--write-result", RESULT, "app.py::measure"]
-    for line in modal_lines(arguments, folder, IMAGE_S + timeout_s(job)):
-        if line.strip():
-            say(Progress("modal", line.strip(), transient=True))
+    with stopped_on_failure(app_name, spec.environment):
+        for line in modal_lines(arguments, folder, IMAGE_S + timeout_s(job)):
+            if line.strip():
+                say(Progress("modal", line.strip(), transient=True))
     if not result.is_file():
         raise LaunchError(f"{spec.name}: measure: the function on Modal ended without a result.")
     found = json.loads(result.read_text())
@@ -51,7 +58,7 @@ def timeout_s(job: Job) -> float:
     return job.timeout_s + 120
 
 
-def render_measure(job: Job, spec: Spec, gpu: str) -> str:
+def render_measure(job: Job, spec: Spec, gpu: str, app_name: str) -> str:
     """The app: one function, the runner's two files and the job in it as literals."""
     import jinja2
 
@@ -67,6 +74,7 @@ def render_measure(job: Job, spec: Spec, gpu: str) -> str:
         generator=__version__,
         job=job_values(job),
         files={path.name: path.read_text(encoding="utf-8") for path in sorted(HOST.glob("*.py"))},
+        app_name=app_name,
         engine_version=spec.engine.version,
         gpu=gpu,
         timeout_s=round(timeout_s(job)),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY
+from planner.deployment.interrupts import held_back
 from planner.deployment.running import Progress, Recorded, Running, Survey, weights_progress
 from planner.errors import LaunchError
 from planner.release import PORT
@@ -204,17 +205,20 @@ def _start(name: str, version: int, release: Release) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     folder = local_store.version_folder(name, version)
-    with local_process.claimed_port(PORT) as (port, held):
-        pid = local_process.start(folder, ["serve", "--port", str(port)], log, environ, held)
-    try:
-        started_at = _started_at(name, pid)
-        gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
-        counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
-        current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
-        local_store.write_current(name, current)
-    except BaseException:  # an interrupt too: nobody would know of it
-        local_process.end_group(pid)
-        raise
+    gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
+    counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
+    with held_back() as pressed:  # nobody would know of a process that is not recorded
+        with local_process.claimed_port(PORT) as (port, held):
+            pid = local_process.start(folder, ["serve", "--port", str(port)], log, environ, held)
+        try:
+            started_at = _started_at(name, pid)
+            current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
+            local_store.write_current(name, current)
+        except BaseException:
+            local_process.end_group(pid)
+            raise
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _started_at(name: str, pid: int) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from planner.deployment.interrupts import held_back
 from planner.deployment.running import Progress
 from planner.errors import LaunchError
 from planner.targets import local_process, modal_sdk, modal_store
@@ -48,22 +49,30 @@ def lock(name: str, environment: str | None, lease_s: float, say: Say, *, break_
     """
     now = time.time()
     mine = _myself(now, now + lease_s)
+    try:
+        _take(name, environment, mine, break_lock=break_lock)
+    except KeyboardInterrupt:  # it may have arrived
+        _drop(name, environment, mine, say)
+        raise
+    try:
+        yield
+    finally:
+        _drop(name, environment, mine, say)
+
+
+def _take(name: str, environment: str | None, mine: Holder, *, break_lock: bool) -> None:
+    """Put our name on it. Raises LaunchError where it is a live deploy's."""
     for _ in range(2):
         held = modal_sdk.within(
             ANSWER_S, "taking the deploy lock", modal_store.take_lock(name, _text_of(mine), environment)
         )
         if held is None or held == _text_of(mine):  # the latter: our own first try arrived, its answer did not
-            break
+            return
         other = read_holder(held)
-        if not break_lock and other.until > now and not is_dead(other):
+        if not break_lock and other.until > mine.since and not is_dead(other):
             raise LaunchError(_refusal(name, other))
         modal_sdk.within(ANSWER_S, "dropping an old lock", modal_store.drop_lock(name, held, environment))
-    else:
-        raise LaunchError(f"{name}: another deploy took the lock in the same moment. Deploy again.")
-    try:
-        yield
-    finally:
-        _drop(name, environment, mine, say)
+    raise LaunchError(f"{name}: another deploy took the lock in the same moment. Deploy again.")
 
 
 def read_holder(text: str) -> Holder:
@@ -91,11 +100,15 @@ def _refusal(name: str, other: Holder) -> str:
 
 
 def _drop(name: str, environment: str | None, mine: Holder, say: Say) -> None:
-    """Tried a few times, since the provider may just have failed; what happened before matters more than this."""
+    """Tried a few times, since the provider may just have failed; what happened before matters more than this.
+
+    So does Ctrl-C: what it would have stopped has ended.
+    """
     for attempt in range(ATTEMPTS):
         try:
-            work = modal_store.drop_lock(name, _text_of(mine), environment)
-            modal_sdk.within(ANSWER_S, "dropping the deploy lock", work)
+            with held_back():
+                work = modal_store.drop_lock(name, _text_of(mine), environment)
+                modal_sdk.within(ANSWER_S, "dropping the deploy lock", work)
         except LaunchError as error:
             failure = error
             time.sleep(PAUSE_S * (attempt + 1))

@@ -40,6 +40,8 @@ def within(timeout_s: float, what: str, work: Coroutine[Any, Any, T]) -> T:
         if not is_the_providers(error):
             raise
         raise LaunchError(f"modal: {what}: {first_line(error)}") from None
+    finally:
+        work.close()  # an interrupt may have come before it began, and Python would warn of that
 
 
 def is_the_providers(error: Exception) -> bool:

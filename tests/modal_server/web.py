@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,9 @@ def serve_web(world: World) -> ThreadingHTTPServer:
         def _say(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # whoever asked was interrupted
+                self.end_headers()
+                self.wfile.write(body)
 
         def _file(self) -> None:
             path = world.root / self.path.lstrip("/")
