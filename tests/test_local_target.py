@@ -189,6 +189,24 @@ def test_an_interrupt_while_versions_change_brings_the_old_one_back(
     assert not local_process.alive_in_group(started[0])
 
 
+def test_ctrl_c_between_the_start_and_its_record_waits_for_that(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from planner.targets import local, local_process
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    started: list[int] = []
+    whole = local._started_at
+
+    def pressed(name: str, pid: int) -> float:
+        started.append(pid)
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole(name, pid)
+
+    monkeypatch.setattr(local, "_started_at", pressed)
+    done = gpuplan("deploy", spec, "--yes")
+    assert (done.code, "interrupted. Nothing is left running." in done.err) == (7, True)
+    assert not local_process.alive_in_group(started[0])
+
+
 def test_workers_that_outlive_their_server_are_ended_too(spec: Path) -> None:
     """They hold the GPUs; the process that started them was killed and nobody reaps them for us."""
     from planner.targets import local, local_process

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from planner.targets import modal_store
 from tests.command import gpuplan
 from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
 from tests.modal_server import Fault
@@ -137,6 +138,51 @@ def test_ctrl_c_while_modal_deploy_runs_leaves_the_old_version(spec: Path, world
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "Version 1 serves as before." in done.err
+
+
+def test_ctrl_c_while_the_lock_is_taken_leaves_none(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider has it already, the answer comes too late."""
+    whole = modal_store.take_lock
+
+    async def taken(*arguments: Any) -> None:
+        await whole(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(modal_store, "take_lock", taken)
+    done = gpuplan("deploy", spec, "--yes")
+    assert (done.code, "Interrupted. Nothing was changed." in done.err) == (7, True)
+    assert locks(world) == []
+
+
+def test_ctrl_c_when_all_is_done_comes_too_late(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    whole = modal_store.drop_lock
+
+    async def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        await whole(*arguments)
+
+    monkeypatch.setattr(modal_store, "drop_lock", interrupted)
+    done = gpuplan("deploy", spec, "--yes", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["verified"]
+    assert locks(world) == []
+
+
+def test_ctrl_c_while_a_failure_is_undone_says_that_something_may_be_left(
+    spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("planner.deployment.launch.take_back", interrupted)
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, die="Segmentation fault")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "Segmentation fault" in done.err
+    assert "Interrupted while that was undone: something may be left running." in done.err
+    assert "end it with `gpuplan stop`, for the app llama" in done.err
+    assert locks(world) == []
 
 
 def interrupt_when(ready: Any) -> None:
