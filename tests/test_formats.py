@@ -18,7 +18,7 @@ from planner.memory.formats import absorbed_copies, expert_tensors, head_tensors
 from planner.memory.formats.shard import expert_shard, linear_shard
 from planner.memory.formats.tiles import marlin_padded, marlin_padded_experts
 from planner.model.facts import Experts, Linear, Output
-from planner.model.quantization import Scheme, parse_quantization
+from planner.model.quantization import Scheme, parse_quantization, scheme_for
 from planner.model.quantization.float8 import ONLINE_FP8
 from tests.hand_made import LLAMA_3_8B, engine_of, gpu
 from tests.published import PUBLISHED
@@ -34,7 +34,7 @@ def scheme_of(name: str, kind: Any) -> Scheme | None:
         return ONLINE_FP8
     model_type = "gpt_oss" if name == "gpt_oss_mxfp4" else ""
     prefix = "model.layers.0.mlp.experts" if kind == "experts" else "model.layers.0.self_attn.qkv_proj"
-    return parse_quantization(PUBLISHED[name], model_type).scheme_for(prefix, kind)
+    return scheme_for(parse_quantization(PUBLISHED[name], model_type), prefix, kind)
 
 
 def dtype_on(gpu_name: str) -> str:
@@ -217,7 +217,7 @@ def test_latent_attention_keeps_unpacked_copies_beside_a_quantized_projection() 
 
 def test_a_quantized_head_is_counted_like_a_linear_layer() -> None:
     engine = engine_of(LLAMA_3_8B, "A100-80GB")
-    scheme = parse_quantization({**PUBLISHED["gptq"], "lm_head": True}).scheme_for("lm_head", "head")
+    scheme = scheme_for(parse_quantization({**PUBLISHED["gptq"], "lm_head": True}), "lm_head", "head")
     assert scheme is not None
     assert head_tensors(32000, 4096, scheme, "float16", gpu("A100-80GB"), engine) == (
         32000 * 4096 // 2,

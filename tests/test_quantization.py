@@ -8,7 +8,13 @@ import pytest
 
 from planner.errors import ModelError
 from planner.model.facts import Experts, Layer, LayerRun, Linear, Output
-from planner.model.quantization import Quantization, engine_quantization, parse_quantization, quantized_modules
+from planner.model.quantization import (
+    Quantization,
+    engine_quantization,
+    parse_quantization,
+    quantized_modules,
+    scheme_for,
+)
 from tests.hand_made import facts_of
 from tests.published import FP8, GPTQ, PUBLISHED, modelopt
 
@@ -18,7 +24,7 @@ LAYER_0 = "model.layers.0"
 
 
 def storage(quantization: Quantization, name: str, parts: tuple[str, ...] = (), kind: Any = "linear") -> str | None:
-    scheme = quantization.scheme_for(name, kind, parts)
+    scheme = scheme_for(quantization, name, kind, parts)
     return scheme.storage if scheme else None
 
 
@@ -105,7 +111,7 @@ def test_awq_leaves_alone_what_a_name_contains() -> None:
 def test_gptq_reads_dynamic_rules_and_the_list_of_quantized_modules() -> None:
     dynamic = {r"+:.*\.1\..*": {"bits": 8, "group_size": 64}, r"-:.*\.mlp\..*": {}}
     quantization = parse_quantization({**GPTQ, "dynamic": dynamic, "lm_head": True})
-    widened = quantization.scheme_for("model.layers.1.self_attn.o_proj", "linear")
+    widened = scheme_for(quantization, "model.layers.1.self_attn.o_proj", "linear")
     assert widened is not None
     assert (widened.bits, widened.group_size) == (8, 64)
     assert storage(quantization, f"{LAYER_0}.mlp.down_proj") is None
@@ -127,7 +133,7 @@ def test_auto_round_names_what_it_treats_otherwise() -> None:
     assert storage(quantization, "model.layers.1.self_attn.qkv_proj", QKV) == "int"
     assert storage(quantization, f"{LAYER_0}.mlp.shared_expert_gate") is None
     assert storage(quantization, "visual.merger.mlp") is None
-    other = quantization.scheme_for(f"{LAYER_0}.self_attn.o_proj", "linear")
+    other = scheme_for(quantization, f"{LAYER_0}.self_attn.o_proj", "linear")
     assert other is not None
     assert (other.bits, other.group_size, other.method) == (8, 32, "auto_gptq")
     as_awq = parse_quantization({**PUBLISHED["auto_round"], "sym": False, "packing_format": "auto_round:auto_awq"})

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
-from planner.model.quantization import engine_quantization
+from planner.model.quantization import engine_quantization, scheme_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,7 +183,7 @@ def _experts(run: LayerRun, prefix: str, quantization: Quantization, itemsize: i
 def _scheme(
     module: Linear | Experts, name: str, kind: ModuleKind, quantization: Quantization, parts: tuple[str, ...]
 ) -> Scheme | None:
-    return quantization.scheme_for(name, kind, parts) if module.quantizable else None
+    return scheme_for(quantization, name, kind, parts) if module.quantizable else None
 
 
 def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
@@ -234,7 +234,7 @@ def _head(facts: ModelFacts, quantization: Quantization, itemsize: int) -> Matri
     scheme = None
     for module in _embeddings(facts.lm_head):
         if module.quantizable:
-            scheme = quantization.scheme_for(module.name, "head")
+            scheme = scheme_for(quantization, module.name, "head")
     return Matrices(format_of(scheme), elements, elements * bytes_per_element(scheme, itemsize), copied=False)
 
 

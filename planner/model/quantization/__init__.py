@@ -1,5 +1,6 @@
-"""What a checkpoint's published quantization says about each module: parse_quantization(config).scheme_for(name)."""
+"""What a checkpoint's published quantization says about each module: scheme_for(parse_quantization(config), name)."""
 
+from planner.model.quantization.matching import scheme_for
 from planner.model.quantization.modules import (
     QuantizedModule,
     Schemes,
@@ -22,4 +23,5 @@ __all__ = [
     "module_scheme",
     "parse_quantization",
     "quantized_modules",
+    "scheme_for",
 ]

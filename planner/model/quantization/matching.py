@@ -202,3 +202,13 @@ MATCHERS: Mapping[str, Matcher] = {
     "wildcards": match_wildcards,
     "layers": match_layers,
 }
+
+
+@lru_cache(maxsize=16384)
+def scheme_for(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...] = ()) -> Scheme | None:
+    """The scheme of the module with the engine's full ``prefix``, e.g. "model.layers.0.self_attn.qkv_proj".
+
+    ``parts``: the checkpoint's names of what the engine fuses ("q_proj", "k_proj", "v_proj").
+    None: the module stays unquantized.
+    """
+    return MATCHERS[quantization.matching](quantization, prefix, kind, parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from planner.model.facts import Experts, Linear, Parameter
+from planner.model.quantization.matching import scheme_for
 from planner.model.quantization.parse import engine_quantization
 from planner.model.quantization.scheme import Scheme
 
@@ -73,5 +74,5 @@ def module_scheme(quantization: Quantization, name: str, module: Module) -> Sche
     if isinstance(module, Parameter) or not module.quantizable or quantization.method is None:
         return None
     if isinstance(module, Linear):
-        return quantization.scheme_for(name, "linear", tuple(part.name for part in module.outputs if part.name))
-    return quantization.scheme_for(name, "experts" if isinstance(module, Experts) else "head")
+        return scheme_for(quantization, name, "linear", tuple(part.name for part in module.outputs if part.name))
+    return scheme_for(quantization, name, "experts" if isinstance(module, Experts) else "head")

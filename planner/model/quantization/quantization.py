@@ -1,13 +1,10 @@
-"""Quantization: a checkpoint's published quantization as rules that answer, module by module, with a Scheme."""
+"""Quantization: a checkpoint's published quantization as rules from which scheme_for finds a module's Scheme."""
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
-
-from planner.model.quantization.matching import MATCHERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,20 +38,7 @@ class Quantization(Struct, frozen=True, eq=False):
     quantized_modules: tuple[str, ...] = ()  # GPTQ's modules_in_block_to_quantize; empty: all
     deprecated: bool = False  # 0.33.0 asks for --allow-deprecated-quantization
 
-    def scheme_for(self, prefix: str, kind: ModuleKind, parts: tuple[str, ...] = ()) -> Scheme | None:
-        """The scheme of the module with the engine's full ``prefix``, e.g. "model.layers.0.self_attn.qkv_proj".
-
-        ``parts``: the checkpoint's names of what the engine fuses ("q_proj", "k_proj", "v_proj").
-        None: the module stays unquantized.
-        """
-        return _scheme_for(self, prefix, kind, parts)
-
     def all_schemes(self) -> tuple[Scheme, ...]:
         """Every scheme that some module may have, each once."""
         found = (*self.schemes.values(), *(rule.scheme for rule in self.rules), *self.layers.values())
         return tuple(dict.fromkeys(scheme for scheme in found if scheme is not None))
-
-
-@lru_cache(maxsize=16384)
-def _scheme_for(quantization: Quantization, prefix: str, kind: ModuleKind, parts: tuple[str, ...]) -> Scheme | None:
-    return MATCHERS[quantization.matching](quantization, prefix, kind, parts)
