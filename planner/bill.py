@@ -117,6 +117,8 @@ def make_bill(
 ) -> Bill:
     """A month of ``requests_per_hour`` on ``option`` under the spec's scaling.
 
+    Replicas are as many as the mean load takes, and requests come evenly over them; a peak above what they carry is
+    taken to wait, though a provider that may start more of them then does, for the scaledown window at least.
     ``weights_bytes`` are read at every cold start; ``storage_bytes`` lie on the volume (None: the same bytes).
     """
     scaling = spec.scaling

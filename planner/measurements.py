@@ -8,18 +8,20 @@ measurements.jsonl in the user's data folder; --measurements FILE adds more. A r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
+from datetime import date as day
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import NODEFAULT, Struct, field
+from msgspec import NODEFAULT, Struct, ValidationError, convert, field
 from msgspec.structs import asdict
 
 from planner.catalog.folders import data_folder
 from planner.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 SHIPPED = Path(__file__).parent / "catalog" / "measurements.json"
 OWN_FILE = "measurements.jsonl"
@@ -146,12 +148,36 @@ def row_problem(row: Any) -> str | None:
     wrong = [name for name in COUNTS if row.get(name) is not None and not _is_count(row[name])]
     if wrong:
         return f"{wrong[0]} is {row[wrong[0]]!r}. Type a whole number above 0."
-    speed = row.get("output_tokens_per_second")
-    if speed is not None and not (isinstance(speed, int | float) and 0 < speed < 1e9):
-        return f"output_tokens_per_second is {speed!r}. Type a number above 0."
+    try:
+        found = convert(row, Measurement)
+        day.fromisoformat(found.date)
+    except ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        return f"{where.rstrip('`') or 'the row'}: {what[0].lower()}{what[1:]}. Type it as `gpuplan measure` writes it."
+    except ValueError:
+        return f"date is {row['date']!r}. Type it as 2026-11-25."
+    return _speed_problem(found)
+
+
+def _speed_problem(row: Measurement) -> str | None:
+    """Rates are above 0, times and spreads not below, and a rate says under which load."""
+    rate = row.output_tokens_per_second
+    if rate is not None and not 0 < rate < MOST:
+        return f"output_tokens_per_second is {rate!r}. Type a number above 0."
+    for name in ("output_tokens_per_second_stdev", "ttft_ms", "tpot_ms"):
+        value = getattr(row, name)
+        if value is not None and not 0 <= value < MOST:
+            return f"{name} is {value!r}. Type 0 or more."
+    if not row.is_speed:
+        return None
+    if row.requests is None and row.concurrency is None:
+        return "a speed without its load. Type requests (one burst of so many) or concurrency (a steady load)."
+    if row.input_tokens is None or row.output_tokens is None:
+        return "a speed without its lengths. Type input_tokens and output_tokens."
     return None
 
 
+MOST = 1e9
 COUNTS = (
     "count",
     "tensor_parallel_size",

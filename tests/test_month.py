@@ -191,3 +191,39 @@ def test_compare_names_the_problems_of_every_spec(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     assert "a.yaml:1:7: name:" in said
     assert "b.yaml:3:1: sizes:" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("workload.concurrency=32",), ""),
+        (("workload.concurrency=4000",), "of 4,000 run at a time: the KV cache holds no more; the others wait"),
+        (("workload.concurrency=40", "engine.max_num_seqs=8"), "about 8 of 40 run at a time: max_num_seqs is 8;"),
+        (("workload.requests=900", "engine.max_num_seqs=8"), "of 900 run at a time: max_num_seqs is 8;"),
+    ],
+)
+def test_a_plan_says_how_many_run_at_a_time(tmp_path: Path, changes: tuple[str, ...], said: str) -> None:
+    text = " ".join(plan(tmp_path, *changes, as_json=False).stdout.split())
+    assert said in text
+    assert ("run at a time" in text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("row", "provenance", "said"),
+    [
+        ({}, "measured", "measured 2026-11-01: by hand"),
+        ({"concurrency": 48}, "modelled", "corrected by a measurement of 48 requests of 512 + 256 tokens"),
+        ({"engine_version": "0.30.0"}, "modelled", "narrowed by a measurement with vLLM 0.30.0, another version"),
+        ({"flags": {"async-scheduling": False}}, "modelled", ""),
+        ({"flags": {"tool-call-parser": "hermes"}}, "measured", "measured 2026-11-01: by hand"),
+        ({"gpu": "H200"}, "modelled", ""),
+    ],
+)
+def test_a_plan_says_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], provenance: str, said: str
+) -> None:
+    monkeypatch.setitem(globals(), "MEASURED", {**MEASURED, **row})
+    speeds = document(tmp_path)["chosen"]["throughput"]
+    assert speeds["provenance"] == provenance
+    assert said in speeds["note"] if said else not speeds["note"]
+    assert said in " ".join(plan(tmp_path, as_json=False).stdout.split())

@@ -24,10 +24,8 @@ WIDTH = 80
 HEADER = ("GPUs", "TP×PP", "$/h", "$/M tok", "tok/s", "range", "TTFT", "TPOT", "conc.")
 LEFT = frozenset({0, 1})
 WIDE = {HEADER.index("range"), HEADER.index("conc.")}  # give way to the spec's name in a terminal of 80 columns
-LEGEND = (
-    "* nothing else is both cheaper and faster.  $/M tok: output tokens.",
-    "  conc.: requests of max_model_len that the KV cache holds at once.",
-)
+LEGEND = "* nothing else is both cheaper and faster.  $/M tok: output tokens."
+LEGEND_OF_WIDE = "  conc.: requests of max_model_len that the KV cache holds at once."
 
 
 def explain_comparison(
@@ -43,7 +41,9 @@ def explain_comparison(
         title, *texts = (
             _side_by_side(rows, width) if several else grid(("", *HEADER), [_cells(row) for row in rows], LEFT, "")
         )
-        lines = [Line(title, "title"), *map(Line, texts), Line(""), *(Line(text, "dim") for text in LEGEND)]
+        lines = [Line(title, "title"), *map(Line, texts), Line(""), Line(LEGEND, "dim")]
+        if "conc." in title:
+            lines.append(Line(LEGEND_OF_WIDE, "dim"))
     for plan in plans:
         if show_rejected and plan.rejections:
             lines += [Line(""), *([Line(plan.spec.name, "title")] if several else []), *rejection_lines(plan)]

@@ -69,6 +69,10 @@ def _choice(plan: Plan, option: Option) -> Iterator[Line]:
         f" {usd(cost.usd_per_million_output_tokens)}/M output tokens",
         "dim",
     )
+    if option.throughput.note:
+        yield from _wrapped(option.throughput.note, "dim")
+    if crowd := _crowd(option, load.requests or load.concurrency):
+        yield from _wrapped(crowd, "warn")
     if cost.usd_per_million_input_tokens is not None and cost.usd_per_request is not None:
         yield Line(
             f"  the same money as {usd(cost.usd_per_million_input_tokens)}/M input tokens, or"
@@ -84,6 +88,21 @@ def _speed_sentence(option: Option) -> str:
         f" {speeds.provenance}), first token {milliseconds(speeds.ttft_ms)},"
         f" then {milliseconds(speeds.tpot_ms)} each"
     )
+
+
+def _crowd(option: Option, asked: int) -> str:
+    """Who waits where not all of the load run at once, and for what; empty where they do."""
+    running, seqs = option.throughput.batch_size, option.engine.max_num_seqs
+    if running > asked - 1:
+        return ""
+    full = max(running, option.highest_concurrency) > 0.99 * seqs
+    room = f"max_num_seqs is {count(seqs)}" if full else "the KV cache holds no more"
+    return f"about {count(max(1, round(running)))} of {count(asked)} run at a time: {room}; the others wait"
+
+
+def _wrapped(sentence: str, style: str) -> Iterator[Line]:
+    for text in textwrap.wrap(sentence, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False):
+        yield Line(text, style)
 
 
 def _split(option: Option) -> str:

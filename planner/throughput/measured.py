@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import exp, log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from planner.model.quantization import engine_quantization
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from planner.candidates import Candidate
     from planner.engine import EngineConfig
@@ -106,8 +107,19 @@ def _same_setup(row: Measurement, facts: ModelFacts, candidate: Candidate, engin
         and row.enforce_eager == engine.enforce_eager
         and row.enable_expert_parallel == engine.enable_expert_parallel
         and _narrow(row.kv_cache_dtype) == _narrow(engine.kv_cache_dtype)
+        and _flags(row.flags) == _flags(engine.extra_args)
         and _same_quantization(row.quantization, facts, engine)
     )
+
+
+# Flags that a measurement may differ in: they change what is said, not how fast.
+WORDS_ONLY = re.compile(r".*(-parser|-plugin|log-.*|-log|template.*|-name|-config-path|key|seed|tool-choice)")
+
+
+def _flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags that may change speed, by their names with dashes."""
+    named = {name.replace("_", "-"): value for name, value in flags.items()} if flags else {}
+    return {name: value for name, value in named.items() if not WORDS_ONLY.fullmatch(name)}
 
 
 def _narrow(kv_cache_dtype: str) -> bool:
