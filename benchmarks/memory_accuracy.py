@@ -196,7 +196,7 @@ def start_of(row: Row, facts: Any, gpu: Any) -> tuple[Any, int, str | None]:
     memories = make_memory(facts, gpu, engine, tp, 1)
     refusal = check_memory(Candidate(gpu, None, tp, tp, 1), engine, memories)
     layouts = stage_layouts(facts, gpu, engine, tp, 1)
-    cache = plan_kv_cache(layouts, [memory.available_kv_bytes for memory in memories], engine, 1)
+    cache = plan_kv_cache(layouts, [memory.available_kv_bytes for memory in memories], engine)
     return memories[0], cache.tokens, refusal.code if refusal else None
 
 

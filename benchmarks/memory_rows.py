@@ -117,8 +117,8 @@ def answer_of(row: Row, facts: Any, gpu: Any) -> Any:
     available = [row["available_kv_bytes"] or 0] * pp
     cache = None
     if code is None and row["available_kv_bytes"] is not None:
-        refusal = check_kv_cache(layouts, available, engine, pp, longest_context(layouts, available, engine, pp))
+        refusal = check_kv_cache(layouts, available, engine, longest_context(layouts, available, engine))
         code = refusal.code if refusal else None
-        cache = plan_kv_cache(layouts, available, engine, pp) if refusal is None else None
+        cache = plan_kv_cache(layouts, available, engine) if refusal is None else None
     loading = stage_loading_bytes(facts, gpu, engine, tp, pp)
     return SimpleNamespace(code=code, loading=loading, cache=cache, layouts=layouts)

@@ -74,7 +74,7 @@ def planned(start: Measurement, catalog: Catalog) -> Row:
     engine = resolve_engine(spec, facts, gpu, tp, pp)
     memories = make_memory(facts, gpu, engine, tp, pp)
     layouts = stage_layouts(facts, gpu, engine, tp, pp)
-    kv_cache = plan_kv_cache(layouts, [memory.available_kv_bytes for memory in memories], engine, pp)
+    kv_cache = plan_kv_cache(layouts, [memory.available_kv_bytes for memory in memories], engine)
     return Row(start, memories[0], kv_cache.tokens)
 
 

@@ -264,7 +264,7 @@ def cache_of(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int, pp: int
     layouts = stage_layouts(facts, gpu, engine, tp, pp)
     available = [memory.available_kv_bytes for memory in make_memory(facts, gpu, engine, tp, pp)]
     least = [layout.bytes_per_block * (engine.max_model_len // layout.block_size + 2) for layout in layouts]
-    return plan_kv_cache(layouts, [max(*pair) for pair in zip(available, least, strict=True)], engine, pp)
+    return plan_kv_cache(layouts, [max(*pair) for pair in zip(available, least, strict=True)], engine)
 
 
 def spec_text(row: Row, facts: ModelFacts, version: str, longest: int) -> str:

@@ -74,12 +74,12 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
     ]
     if assumed is None and (refusal := check_asked_pool(candidate, engine, memories, available)):
         return _rejection(candidate, refusal)
-    longest = longest_context(layouts, available, engine, pp)
+    longest = longest_context(layouts, available, engine)
     if spec.engine.max_model_len == "auto":
         # a context that the load does not fit is none
         least = question.workload.request_tokens if assumed is None else 0
         engine = replace(engine, max_model_len=min(engine.max_model_len, max(longest, least)))
-    if refusal := check_kv_cache(layouts, available, engine, pp, longest):
+    if refusal := check_kv_cache(layouts, available, engine, longest):
         return _rejection(candidate, refusal)
     return _option(question, candidate, engine, layouts, memories, available, longest)
 
@@ -94,7 +94,7 @@ def _option(
     longest: int,
 ) -> Option | Rejection:
     spec = question.spec
-    kv_cache = plan_kv_cache(layouts, available, engine, candidate.pipeline_parallel_size)
+    kv_cache = plan_kv_cache(layouts, available, engine)
     throughput = predict(
         question.facts, candidate, engine, kv_cache, question.workload, measurements=question.measurements
     )

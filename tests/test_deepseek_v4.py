@@ -100,15 +100,15 @@ def test_the_packed_cache_is_the_engines_own(
     engine = engine_of(repo, gpu, tp=tp, pp=pp, max_model_len=length)
     layouts = stage_layouts(facts_of(repo), gpu_of(gpu), engine, tp, pp)
     assert tuple(layout.bytes_per_block for layout in layouts) == block_bytes
-    cache = plan_kv_cache(layouts, [available] * pp, engine, pp)
+    cache = plan_kv_cache(layouts, [available] * pp, engine)
     assert (cache.block_size, cache.num_blocks, cache.tokens) == (256, blocks, tokens)
 
 
 def test_the_longest_context_is_the_engines_estimate() -> None:
     engine = engine_of(FLASH, "H200", tp=4, max_model_len=131_072)
     layouts = stage_layouts(facts_of(FLASH), gpu_of("H200"), engine, 4, 1)
-    assert longest_context(layouts, [7_210_114_560], engine, 1) == 130_816
-    assert longest_context(layouts, [3_605_057_280], engine, 1) == 8_752
+    assert longest_context(layouts, [7_210_114_560], engine) == 130_816
+    assert longest_context(layouts, [3_605_057_280], engine) == 8_752
 
 
 @pytest.mark.parametrize(

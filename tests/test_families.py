@@ -56,7 +56,7 @@ def test_a_family_caches_what_the_engine_plans(family: str, split: str, blocks: 
         '{name: t, model: {repo: made/x}, engine: {version: "0.33.0", max_num_batched_tokens: 8192}}', "t"
     )
     engine = resolve_engine(spec, facts, gpu, tp, 1)
-    kv_cache = plan_kv_cache(stage_layouts(facts, gpu, engine, tp, 1), [KV_POOL_BYTES], engine, 1)
+    kv_cache = plan_kv_cache(stage_layouts(facts, gpu, engine, tp, 1), [KV_POOL_BYTES], engine)
     assert (kv_cache.num_blocks, kv_cache.tokens) == (blocks, tokens)
 
 
@@ -145,6 +145,6 @@ def test_step_groups_its_windows_beside_the_full_layers(
     engine = engine_of("Qwen/Qwen3-0.6B", "H100", tp=tp, pp=pp, max_model_len=length, kv_cache_dtype=kv_cache_dtype)
     engine = replace(engine, max_num_batched_tokens=8192)
     layouts = stage_layouts(facts_of_family("step3p5"), gpu_of("H100"), engine, tp, pp)
-    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine, pp)
+    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine)
     assert [layout.bytes_per_block for layout in layouts] == stages
     assert (kv_cache.num_blocks, kv_cache.tokens) == (blocks, tokens)

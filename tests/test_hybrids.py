@@ -271,7 +271,7 @@ def check(facts: ModelFacts, resolved: EngineConfig, gpu: str, tp: int, pp: int,
     assert stage_loading_bytes(facts, gpu_of(gpu), resolved, tp, pp) == pytest.approx(loading, rel=CLOSE)
     layouts = stage_layouts(facts, gpu_of(gpu), resolved, tp, pp)
     assert tuple(layout.bytes_per_block for layout in layouts) == block_bytes
-    cache = plan_kv_cache(layouts, [available] * pp, resolved, pp)
+    cache = plan_kv_cache(layouts, [available] * pp, resolved)
     assert (cache.block_size, cache.num_blocks, cache.tokens) == (block_size, blocks, tokens)
 
 

@@ -118,7 +118,7 @@ def planned(row: Reported) -> tuple[EngineConfig, tuple[KvLayout, ...]]:
 @pytest.mark.parametrize("row", REPORTED)
 def test_what_vllm_reports(row: Reported) -> None:
     engine, layouts = planned(row)
-    kv_cache = plan_kv_cache(layouts, [row.available] * row.pp, engine, row.pp)
+    kv_cache = plan_kv_cache(layouts, [row.available] * row.pp, engine)
     assert [layout.bytes_per_block for layout in layouts] == [row.bytes_per_block] * row.pp
     assert (kv_cache.block_size, kv_cache.num_blocks, kv_cache.tokens) == (row.block_size, row.blocks, row.tokens)
     assert kv_cache.tokens == int(kv_cache.max_concurrency * row.max_model_len)
@@ -128,13 +128,13 @@ def test_what_vllm_reports(row: Reported) -> None:
 def test_the_start_up_check_turns_at_one_byte(row: Reported) -> None:
     """0.33.0 holds one block back for the null block; 0.25.0 does not."""
     engine, layouts = planned(row)
-    blocks = plan_kv_cache(layouts, [row.available] * row.pp, engine, row.pp).blocks_per_request
+    blocks = plan_kv_cache(layouts, [row.available] * row.pp, engine).blocks_per_request
     needed = (blocks + (row.version == "0.33.0")) * row.bytes_per_block
-    assert [needed_bytes(layout, engine, row.pp) for layout in layouts] == [needed] * row.pp
+    assert [needed_bytes(layout, engine) for layout in layouts] == [needed] * row.pp
     for available, starts in ((needed, True), (needed - 1, False)):
-        longest = longest_context(layouts, [available] * row.pp, engine, row.pp)
+        longest = longest_context(layouts, [available] * row.pp, engine)
         assert (longest >= row.max_model_len) == starts
-        refusal = check_kv_cache(layouts, [available] * row.pp, engine, row.pp, longest)
+        refusal = check_kv_cache(layouts, [available] * row.pp, engine, longest)
         assert (refusal is None) == starts
         if refusal:
             assert (refusal.code, refusal.needed, refusal.available) == ("kv_cache", needed, available)
@@ -145,13 +145,13 @@ def test_one_gib_for_8192_tokens_starts_on_0_25_only() -> None:
     for version, starts in (("0.25.0", True), ("0.33.0", False)):
         engine = engine_of(LLAMA_3_8B, version=version, max_model_len=8192)
         layouts = stage_layouts(LLAMA_3_8B, gpu("H100"), engine, 1, 1)
-        assert (check_kv_cache(layouts, [GIB], engine, 1, 8192) is None) == starts
+        assert (check_kv_cache(layouts, [GIB], engine, 8192) is None) == starts
 
 
 def test_nothing_left_is_said_as_vllm_says_it() -> None:
     engine = engine_of(LLAMA_3_8B)
     layouts = stage_layouts(LLAMA_3_8B, gpu("H100"), engine, 1, 1)
-    refusal = check_kv_cache(layouts, [-5], engine, 1, 0)
+    refusal = check_kv_cache(layouts, [-5], engine, 0)
     assert refusal
     assert refusal.reason.startswith("No available memory for the cache blocks")
 
@@ -165,7 +165,7 @@ def test_log_lines_of_a_real_start(gib: float, tokens: int, concurrency: str) ->
         mamba_cache_mode="align",
     )
     layouts = stage_layouts(QWEN3_6_35B, gpu("RTX-PRO-6000"), engine, 1, 1)
-    kv_cache = plan_kv_cache(layouts, [int(gib * GIB)], engine, 1)
+    kv_cache = plan_kv_cache(layouts, [int(gib * GIB)], engine)
     assert kv_cache.block_size == 2096
     assert kv_cache.tokens == tokens
     assert f"{kv_cache.max_concurrency:.2f}" == concurrency
@@ -174,7 +174,7 @@ def test_log_lines_of_a_real_start(gib: float, tokens: int, concurrency: str) ->
 def test_stages_take_the_smallest_number_of_blocks() -> None:
     engine = engine_of(LLAMA_3_8B, pp=2, max_model_len=4096)
     layouts = stage_layouts(LLAMA_3_8B, gpu("H100"), engine, 1, 2)
-    assert plan_kv_cache(layouts, [2 * GIB, GIB], engine, 2).num_blocks == GIB // layouts[1].bytes_per_block
+    assert plan_kv_cache(layouts, [2 * GIB, GIB], engine).num_blocks == GIB // layouts[1].bytes_per_block
 
 
 def test_uneven_stages_differ_in_bytes_per_block() -> None:
@@ -195,9 +195,9 @@ def test_a_model_that_only_keeps_states_holds_one_block_per_request() -> None:
     states = facts_of([gated_delta_net(16, 32)], 4)
     engine = engine_of(states, max_model_len=100_000)
     layouts = stage_layouts(states, gpu("H100"), engine, 1, 1)
-    kv_cache = plan_kv_cache(layouts, [GIB], engine, 1)
+    kv_cache = plan_kv_cache(layouts, [GIB], engine)
     assert kv_cache.blocks_per_request == 1
-    assert longest_context(layouts, [GIB], engine, 1) == states.max_model_len
+    assert longest_context(layouts, [GIB], engine) == states.max_model_len
 
 
 def test_windows_kept_in_full_where_the_hybrid_manager_is_off() -> None:
@@ -205,14 +205,14 @@ def test_windows_kept_in_full_where_the_hybrid_manager_is_off() -> None:
     engine = engine_of(mixed, extra_args={"disable-hybrid-kv-cache-manager": True}, max_model_len=8192)
     (layout,) = stage_layouts(mixed, gpu("H100"), engine, 1, 1)
     assert layout.bytes_per_block == 16 * 65536
-    assert needed_bytes(layout, engine, 1) == (512 + 1) * 16 * 65536
+    assert needed_bytes(layout, engine) == (512 + 1) * 16 * 65536
 
 
 def test_pages_that_cannot_be_made_equal_are_refused_in_vllms_sense() -> None:
     odd = facts_of([replace(FULL, head_size=128), replace(WINDOW, head_size=96)], 8)
     engine = engine_of(odd, version="0.25.0", max_model_len=4096)
     layouts = stage_layouts(odd, gpu("H100"), engine, 1, 1)
-    refusal = check_kv_cache(layouts, [GIB], engine, 1, 0)
+    refusal = check_kv_cache(layouts, [GIB], engine, 0)
     assert refusal
     assert refusal.code == "engine_support"
     newer = engine_of(odd, max_model_len=4096)

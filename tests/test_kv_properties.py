@@ -39,7 +39,7 @@ def needs(facts: ModelFacts, gpu_name: str, tp: int, pp: int, version: str, **ke
     """The start-up need of the neediest stage; None where vLLM cannot group the caches."""
     engine = engine_of(facts, gpu_name, tp, pp, version, **keys)
     layouts = stage_layouts(facts, gpu(gpu_name), engine, tp, pp)
-    return None if layouts[0].ungroupable else max(needed_bytes(layout, engine, pp) for layout in layouts)
+    return None if layouts[0].ungroupable else max(needed_bytes(layout, engine) for layout in layouts)
 
 
 @given(MODELS, GPUS, VERSIONS, LENGTHS, LENGTHS)
@@ -77,7 +77,7 @@ def test_tokens_never_rise_with_a_larger_dtype(
         layouts = stage_layouts(facts, gpu(gpu_name), engine, 1, 1)
         if layouts[0].ungroupable:
             return
-        tokens.append(plan_kv_cache(layouts, [gib * GIB], engine, 1).tokens)
+        tokens.append(plan_kv_cache(layouts, [gib * GIB], engine).tokens)
     assert tokens[1] <= tokens[0]
 
 
@@ -89,8 +89,8 @@ def test_the_longest_context_fits_and_one_more_token_does_not(
     layouts = stage_layouts(facts, gpu(gpu_name), engine, 1, 1)
     if layouts[0].ungroupable:
         return
-    longest = longest_context(layouts, [available], engine, 1)
+    longest = longest_context(layouts, [available], engine)
     if longest:
-        assert needed_bytes(layouts[0], replace(engine, max_model_len=longest), 1) <= available
+        assert needed_bytes(layouts[0], replace(engine, max_model_len=longest)) <= available
     if longest < facts.max_model_len:
-        assert needed_bytes(layouts[0], replace(engine, max_model_len=longest + 1), 1) > available
+        assert needed_bytes(layouts[0], replace(engine, max_model_len=longest + 1)) > available

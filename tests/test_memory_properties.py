@@ -58,7 +58,7 @@ def needs(facts: ModelFacts, gpu: str, engine: EngineConfig, split: tuple[int, i
     memories = make_memory(facts, gpu_of(gpu), engine, *split)
     layouts = stage_layouts(facts, gpu_of(gpu), engine, *split)
     stages = zip(memories, layouts, strict=True)
-    return max(memory.held_bytes - memory.outside_bytes + needed_bytes(one, engine, split[1]) for memory, one in stages)
+    return max(memory.held_bytes - memory.outside_bytes + needed_bytes(one, engine) for memory, one in stages)
 
 
 @pytest.mark.parametrize("grown", ["max_model_len", "max_num_seqs", "max_num_batched_tokens"])
@@ -122,7 +122,7 @@ def test_tokens_never_rise_with_a_larger_dtype(
         layouts = stage_layouts(facts, gpu_of(gpu), engine, *split)
         if layouts[0].ungroupable is None:
             available = [gib * 2**30] * split[1]
-            reported.append(plan_kv_cache(layouts, available, engine, split[1]))
+            reported.append(plan_kv_cache(layouts, available, engine))
     for smaller, larger in pairwise(reported):
         if "mamba" in cache_kinds(facts):
             # A block holds one state, and as many keys as fill it, in steps of 16 tokens: the step may tip the number.

@@ -92,7 +92,7 @@ def test_the_pool_is_what_vllm_plans(
 ) -> None:
     engine = engine_of(NVFP4, gpu, tp=tp, pp=pp, kv_cache_dtype=kv_cache_dtype, max_model_len=65_536)
     layouts = stage_layouts(facts_of(NVFP4), gpu_of(gpu), engine, tp, pp)
-    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine, pp)
+    kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine)
     assert [layout.bytes_per_block for layout in layouts] == stages
     assert (kv_cache.block_size, kv_cache.num_blocks, kv_cache.tokens) == (128, blocks, tokens)
 

@@ -21,7 +21,7 @@ def speed(repo: str, gpu: str, count: int, load: Workload = PROMPTS, version: st
     facts = facts_of(repo)
     layouts = stage_layouts(facts, gpu_of(gpu), engine, count, 1)
     available = [memory.available_kv_bytes for memory in make_memory(facts, gpu_of(gpu), engine, count, 1)]
-    cache = plan_kv_cache(layouts, available, engine, 1)
+    cache = plan_kv_cache(layouts, available, engine)
     return predict(facts, Candidate(gpu_of(gpu), None, count, count, 1), engine, cache, load)
 
 

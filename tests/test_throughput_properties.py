@@ -49,7 +49,7 @@ def configured(repo: str, gpu: str, tp: int, pp: int, version: str = "0.33.0", *
     engine = engine_of(repo, gpu, tp=tp, pp=pp, version=version, **{"dtype": dtype, "max_num_seqs": 256} | asked)
     facts = facts_of(repo)
     layouts = stage_layouts(facts, gpu_of(gpu), engine, tp, pp)
-    return facts, engine, plan_kv_cache(layouts, [12 * 2**30] * pp, engine, pp)
+    return facts, engine, plan_kv_cache(layouts, [12 * 2**30] * pp, engine)
 
 
 def speed(repo: str, gpu: str | Gpu, load: Workload, tp: int = 1, pp: int = 1, **asked: Any) -> Throughput:

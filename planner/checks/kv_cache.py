@@ -19,10 +19,9 @@ GIB = 2**30
 
 
 def check_kv_cache(
-    layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int, longest: int
+    layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, longest: int
 ) -> Refusal | None:
     """_check_enough_kv_cache_memory on every stage; ``longest`` is the longest context that would fit (0: none)."""
-    del pp
     whole = layouts[0]  # stages differ in a block's bytes alone
     if whole.ungroupable:
         return Refusal("engine_support", f"vLLM cannot lay out this model's KV cache: {whole.ungroupable}.")

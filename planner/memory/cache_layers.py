@@ -29,10 +29,3 @@ def cache_layers(facts: ModelFacts) -> tuple[tuple[Cache, tuple[int, ...]], ...]
 def cache_kinds(facts: ModelFacts) -> frozenset[str]:
     """The kinds of cache the model keeps at all."""
     return frozenset(cache.kind for cache, _ in cache_layers(facts))
-
-
-@lru_cache(maxsize=256)
-def is_hybrid(facts: ModelFacts) -> bool:
-    """Whether some layers attend and others keep a state (vLLM's ModelConfig.is_hybrid)."""
-    kinds = cache_kinds(facts)
-    return "mamba" in kinds and len(kinds) > 1

@@ -107,7 +107,7 @@ def request_blocks(layout: KvLayout, engine: EngineConfig, tokens: int) -> int:
     return sum([number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts])
 
 
-def needed_bytes(layout: KvLayout, engine: EngineConfig, pp: int) -> int:  # noqa: ARG001 - the batches in flight already count the stages
+def needed_bytes(layout: KvLayout, engine: EngineConfig) -> int:
     """The least KV memory of this stage with which vLLM starts: one request of max_model_len."""
     return needed_blocks(layout, engine) * layout.bytes_per_block
 
@@ -125,11 +125,8 @@ def reserved_blocks(engine: EngineConfig) -> int:
     return 1 if engine.rules >= V0_33 else 0
 
 
-def plan_kv_cache(
-    layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int
-) -> KvCache:  # pp: see needed_bytes
+def plan_kv_cache(layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig) -> KvCache:
     """Blocks of the whole engine: all ranks take the smallest count (get_kv_cache_configs, get_kv_cache_capacity)."""
-    del pp
     first = layouts[0]
     if first.attention_free:
         return KvCache(0, first.block_size, 1, 0, 0.0, 0)
@@ -156,12 +153,11 @@ def fewest_blocks(layouts: Sequence[KvLayout], available_bytes: Sequence[int]) -
     return min(map(pool_blocks, layouts, available_bytes))
 
 
-def longest_context(layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, pp: int) -> int:
+def longest_context(layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig) -> int:
     """The longest max_model_len with which the engine would start, up to the model's own limit; 0 if none.
 
     _estimate_max_model_len_from_groups, which vLLM searches by halving: the need never falls with the length.
     """
-    del pp
     layout = layouts[0]  # a request takes as many blocks of every stage: the fewest decide
     limit = layout.longest_model_len
     if layout.attention_free:

@@ -32,7 +32,6 @@ PREDICTION = re.compile(r"(.*\.)?(mtp\w*|nextn\w*|eagle\w*)\..*")  # multi-token
 MASK_DIMENSIONS = 4
 PACKED = ("qweight", "weight_packed")  # words of 32 bits
 WORD_BITS = 32
-BITS_PER_BYTE = 8
 FP4_STORAGES = frozenset({"nvfp4", "mxfp4"})
 QUANTIZED_DTYPES = frozenset({"F8_E4M3", "F8_E5M2", "F4", "I8", "U8", "I32", "U32"})
 NO_WEIGHTS = frozenset({"BOOL", "I16", "U16", "I64", "U64", "F8_E8M0", "C64"})

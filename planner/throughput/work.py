@@ -78,11 +78,6 @@ class Work(Struct, frozen=True):
     reductions: int
     norm_reductions: int  # of one number a token: a norm over what is divided over ranks
 
-    @property
-    def active_elements(self) -> int:
-        """Weights that one token passes through, without the head."""
-        return sum(m.elements for m in self.matrices) + sum(e.layers * e.top_k * e.elements for e in self.experts)
-
 
 @lru_cache(maxsize=64)
 def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = None) -> Work:
