@@ -15,6 +15,7 @@ from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.throughput import Throughput, predict
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.rates import read_s_per_byte
+from planner.throughput.terms import ExpertTerm
 from planner.throughput.work import count_work
 from planner.workload import Workload
 from tests.made_facts import engine_of, facts_of, gpu_of
@@ -203,3 +204,27 @@ def test_a_norm_over_divided_heads_is_one_more_all_reduce() -> None:
     work = count_work(facts_of("MiniMaxAI/MiniMax-M2.5"), "bfloat16")
     assert (work.layers, work.reductions, work.norm_reductions) == (62, 2 * 62, 62)
     assert count_work(facts_of(EXPERTS), "bfloat16").norm_reductions == 0
+
+
+@given(gpus, st.integers(1, 2000), st.sampled_from((2, 8)))
+def test_ranks_with_whole_experts_wait_for_the_fullest(gpu: str, concurrency: int, ranks: int) -> None:
+    load = Workload(concurrency=concurrency, input_tokens=64, output_tokens=256)
+    whole, divided = (rate(EXPERTS, gpu, load, ranks, enable_expert_parallel=ep) for ep in (True, False))
+    assert divided / ranks <= whole <= divided * ROUNDING
+
+
+def test_the_fullest_of_two_ranks_by_hand() -> None:
+    """8 of 128 experts on two ranks: sqrt(ln 2 x 15/16 / 8) = 0.285 more than half; all 128: half."""
+    term = ExpertTerm(read_s=1.0, missed_by_one=1 - 8 / 128, count=128, ranks=2)
+    assert term.touched_s(1) == pytest.approx(1.285 / 16, rel=1e-3)
+    assert term.touched_s(4000) == pytest.approx(1.0)
+
+
+@given(repos, gpus, loads, st.sampled_from((256, 512, 2048)))
+def test_a_smaller_budget_of_tokens_is_shared_with_what_runs(repo: str, gpu: str, load: Workload, budget: int) -> None:
+    """No step takes more than max_num_batched_tokens, prompts and running sequences together."""
+    steady = replace(load, requests=None)
+    found = speed(repo, gpu, steady, 1, max_num_batched_tokens=budget)
+    of_a_request = steady.input_tokens + steady.output_tokens - 1
+    step_s = speed(repo, gpu, Workload(concurrency=1, input_tokens=1, output_tokens=64)).tpot_ms / 1000
+    assert found.output_tokens_per_second <= steady.output_tokens * budget / of_a_request / step_s * ROUNDING

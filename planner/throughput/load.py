@@ -69,16 +69,18 @@ def _closed_loop(
     batch = min(workload.concurrency, limit)
     tokens, answer = workload.input_tokens, workload.output_tokens
     context = tokens + answer / 2
-    passes = max(1.0, tokens / engine.max_num_batched_tokens)
     missed = _missed_steps(terms, batch) * (1 - 1 / answer)
     steps = answer + missed
     if terms.separate_prefill:
         step = step_s(terms, batch, context)
+        passes = max(1.0, tokens / engine.max_num_batched_tokens)
         joined = batch * passes
         one_pass = prefill_pass_s(terms, tokens / passes, 1 / passes)
     else:
-        steps = max(steps, batch * tokens / (engine.max_num_batched_tokens * terms.stages))
+        steps = max(steps, batch * (tokens + answer - 1) / (engine.max_num_batched_tokens * terms.stages))
         running = batch * (answer - 1) / steps  # a prompt's pass gives its first token
+        room = engine.max_num_batched_tokens - running / terms.stages  # running sequences take theirs first
+        passes = max(1.0, tokens / room)
         joined = min(steps * terms.stages, batch * passes)
         step = step_s(terms, running, context)
         attention = batch / joined * attention_s(terms, tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log2
+from math import log, log2, sqrt
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -31,10 +31,27 @@ GIGA = 1e9
 
 
 class ExpertTerm(Struct, frozen=True):
-    """``read_s`` to read every expert of these layers once; a batch touches 1 - (1 - k/E)^B of them."""
+    """``read_s`` to read every expert of these layers once; a batch touches 1 - (1 - k/E)^B of them.
+
+    ``ranks`` hold whole experts each (expert parallelism), and all wait for the one of which most are touched.
+    """
 
     read_s: float
     missed_by_one: float  # 1 - top_k / count
+    count: int = 1
+    ranks: int = 1
+
+    def touched_s(self, tokens: float) -> float:
+        """Seconds to read what ``tokens`` tokens touch.
+
+        Of n experts drawn from all, R ranks have n / R each on average, and the largest has sqrt(ln R) standard
+        deviations more.
+        """
+        share = float(1 - self.missed_by_one ** max(1.0, tokens))
+        if self.ranks == 1 or not share:
+            return self.read_s * share
+        spread = sqrt(log(self.ranks) * (self.ranks - 1) * (1 - share) / (self.count * share))
+        return self.read_s * share * min(float(self.ranks), 1 + spread)
 
 
 class CacheTerm(Struct, frozen=True):
@@ -108,7 +125,7 @@ def read_s(terms: Terms, tokens: float) -> float:
     """Seconds to read the weights that ``tokens`` tokens of one pass touch."""
     read = terms.weights_s
     for expert in terms.experts:
-        read += expert.read_s * (1 - expert.missed_by_one ** max(1.0, tokens))
+        read += expert.touched_s(tokens)
     return read
 
 
@@ -163,7 +180,8 @@ def make_terms(
         token_s += per_token
         prompt_token_s += per_token
         read_s = layers.layers * layers.count * layers.nbytes / tp * read_s_per_byte(layers.format, gpu, constants)
-        experts.append(ExpertTerm(read_s, 1 - layers.top_k / layers.count))
+        ranks = tp if engine.enable_expert_parallel else 1
+        experts.append(ExpertTerm(read_s, 1 - layers.top_k / layers.count, layers.count, ranks))
     reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
         work.layers * constants.layer_of(gpu)
