@@ -24,7 +24,7 @@ UNCOUNTED = {
     "cudagraph-capture-sizes": "another set of CUDA graphs",
     "offload-group-size": "fetching layers from CPU memory",
     "offload-backend": "fetching layers from CPU memory",
-    "kv-transfer-config": "a KV connector's buffers",
+    "kv-transfer-config": "a buffer for the KV connector",
     "kv-offloading-size": "a second KV cache in CPU memory",
     "enable-eplb": "room for copies of experts",
     "enable-dbo": "a second batch in flight",

@@ -28,6 +28,7 @@ def plan_warnings(
         *version_warnings(spec.engine.version),
         *_model_warnings(spec, checkpoint),
         *flag_warnings(spec.engine.extra_args),
+        *_unknown_flags(spec),
         *workload_warnings(workload, facts.max_model_len),
         *checkpoint.warnings,
         *_header_warnings(checkpoint, facts),
@@ -48,6 +49,13 @@ def _model_warnings(spec: Spec, checkpoint: Checkpoint) -> Iterator[str]:
             "model.revision: unpinned until the hub is reached; plan without --offline, "
             "or set model.revision to a 40-hex commit."
         )
+
+
+def _unknown_flags(spec: Spec) -> Iterator[str]:
+    if spec.engine.extra_args:
+        from planner.flag_names import unknown_flags  # most specs have none
+
+        yield from unknown_flags(spec.engine.extra_args, spec.engine.version)
 
 
 NAMES_SHOWN = 3  # of the tensors that differ, largest first

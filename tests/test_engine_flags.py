@@ -11,12 +11,16 @@ from planner.candidates import Candidate
 from planner.catalog import load_catalog
 from planner.checks import CHECKS
 from planner.cli.planning import plan_text
-from planner.engine_flags import UNCOUNTED, flag_warnings, gib_flag, number_flag
+from planner.engine import V0_33
+from planner.engine_flags import COUNTED_WITHOUT_SPEED, UNCOUNTED, flag_warnings, gib_flag, number_flag
+from planner.flag_names import FLAGS, unknown_flags
 from planner.memory.kv_cache import request_blocks, stage_layouts
 from planner.memory.offload import offloaded_bytes
 from planner.model.architectures import make_facts
 from planner.plan import Option
 from planner.rejection import Rejection
+from planner.serve_args import serve_args
+from planner.spec.flags import KEY_OF_FLAG
 from tests.hand_made import DEEPSEEK_V3, FULL, GIB, GPT_OSS_120B, LLAMA_3_8B, QWEN3_NEXT, engine_of, facts_of, gpu
 
 SPEC = """\
@@ -166,3 +170,48 @@ def test_prefix_caching_is_on_where_it_is_asked_for(version: str) -> None:
     for facts in (QWEN3_NEXT, states_only):
         engine = engine_of(facts, version=version, enable_prefix_caching=True)
         assert (engine.enable_prefix_caching, engine.mamba_cache_mode) == (True, "align")
+
+
+UNKNOWN = [  # flag, version, what is said of it
+    ("seed", "0.33.0", None),
+    ("chat_template", "0.33.0", None),
+    ("no-enable-chunked-prefill", "0.33.0", None),
+    ("compilation-config.mode", "0.33.0", None),
+    ("enable-chunked", "0.33.0", None),  # argparse completes what begins just one flag
+    ("sleep-mode-backend", "0.28.0", None),  # between two versions known: either's will do
+    ("foo", "0.6.3", None),  # no version known
+    ("foo", "0.33.0", "no flag of vLLM 0.33.0. An engine that does not know it refuses to start."),
+    ("tool-call-parsr", "0.33.0", "no flag of vLLM 0.33.0, did you mean tool-call-parser?"),
+    ("calculate-kv-scales", "0.25.0", None),
+    ("calculate-kv-scales", "0.33.0", "no flag of vLLM 0.33.0"),
+    ("sleep-mode-backend", "0.25.0", "no flag of vLLM 0.25.0"),
+    ("foo", "0.28.0", "no flag of vLLM 0.25.0 and 0.33.0"),
+    ("foo", "0.40.0", "no flag of vLLM 0.33.0"),
+]
+
+
+@pytest.mark.parametrize(("flag", "version", "said"), UNKNOWN)
+def test_a_flag_that_the_engine_does_not_have_is_told_before_it_is_paid_for(
+    flag: str, version: str, said: str | None
+) -> None:
+    warnings = list(unknown_flags([flag], version))
+    assert len(warnings) == (said is not None)
+    assert all(warning.startswith(f"engine.extra_args.{flag}: {said}") for warning in warnings)
+
+
+def test_every_flag_that_is_planned_refused_or_rendered_is_one_of_vllms() -> None:
+    planned = plan_text(SPEC.format(flags="seed: 7"), "a test", offline=True)
+    args = serve_args(planned.spec, planned.plan.options[0].candidate, planned.plan.options[0].engine)
+    rendered = {arg[0].removeprefix("--no-").removeprefix("--") for arg in args}
+    short = {"q", "tp", "pp", "dp", "ep"}
+    engine = {*UNCOUNTED, *COUNTED_WITHOUT_SPEED, *KEY_OF_FLAG, *rendered} - short
+    assert engine - FLAGS[V0_33] == set()
+
+
+def test_a_flag_no_version_has_is_a_warning_of_the_plan() -> None:
+    planned = plan_text(
+        "name: x\nmodel: {repo: Qwen/Qwen3-0.6B}\ngpu: {types: [L4], counts: [1]}\nengine: {extra_args: {foo: 1}}\n",
+        "a test",
+        offline=True,
+    )
+    assert any(warning.startswith("engine.extra_args.foo: no flag of vLLM") for warning in planned.plan.warnings)
