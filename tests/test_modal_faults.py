@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,6 +184,45 @@ def test_ctrl_c_while_a_failure_is_undone_says_that_something_may_be_left(
     assert "Interrupted while that was undone: something may be left running." in done.err
     assert "end it with `gpuplan stop`, for the app llama" in done.err
     assert locks(world) == []
+
+
+@pytest.fixture
+def someone(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Does something to the app as soon as the deploy waits for its own version."""
+    monkeypatch.setattr("planner.deployment.ready.ASK_EVERY_S", 0.0)
+
+    def does(what: Any) -> None:
+        def wait() -> None:
+            while not (app := world.deployed("llama")) or not world.containers.of_app(app.app_id):
+                time.sleep(0.02)
+            what(app)
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    return does
+
+
+def test_a_version_that_someone_stops_is_not_waited_for(spec: Path, world: World, someone: Any) -> None:
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=600)
+    someone(world.stop_app)
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "llama: version 1 was stopped by someone else" in done.err
+    assert "Nothing is left running." in done.err
+    assert nothing_runs(world)
+
+
+def test_what_someone_else_launched_meanwhile_is_left_as_it_is(spec: Path, world: World, someone: Any) -> None:
+    """By hand, or with --break-lock: undoing our version must not end theirs."""
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=600)
+    someone(lambda app: app.versions.append(replace(app.current, number=2)))
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "version 2 was launched by someone else over version 1" in done.err
+    assert "Version 2, which someone else launched, is left as it is." in done.err
+    app = world.deployed("llama")
+    assert app is not None
+    assert [version.number for version in app.versions] == [1, 2]
 
 
 def interrupt_when(ready: Any) -> None:

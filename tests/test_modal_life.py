@@ -223,6 +223,48 @@ def test_records_outlive_the_week_that_a_dict_keeps_them(spec: Path, world: Worl
     assert gpuplan("diff", spec, "--exit-code").code == 0
 
 
+def test_a_rollback_to_what_was_never_verified_says_so(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    spec.write_text(SPEC_7B)
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    done = gpuplan("rollback", spec, "--yes", "--json")
+    assert done.code == 0, done.err
+    assert "Version 1 was never seen to answer as planned." in done.err
+    assert json.loads(done.out)["running"]["verified"] is False
+    assert "never: `gpuplan deploy` again does it" in gpuplan("status", spec).out
+
+
+def test_a_failed_change_leaves_what_was_never_verified_unverified(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_7B, die="Segmentation fault")
+    spec.write_text(SPEC_7B)
+    done = gpuplan("deploy", spec, "--yes")
+    assert "Rolled back: version 3 is version 1 again." in done.err
+    assert json.loads(gpuplan("status", spec, "--json").out)["running"]["verified"] is False
+
+
+def test_a_rollback_of_what_changed_meanwhile_is_refused(
+    spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the lock someone else deployed."""
+    from planner.cli import rollback
+
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    spec.write_text(SPEC_7B)
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+    def answer(question: str, *, yes: bool) -> bool:
+        again = ("--yes", "--no-wait", "--set", "engine.max_num_seqs=64")
+        assert gpuplan("deploy", spec, *again).code == 0
+        return True
+
+    monkeypatch.setattr(rollback, "confirm", answer)
+    done = gpuplan("rollback", spec, "1")
+    assert done.code == 7
+    assert "it was changed since it was compared (version 2, now 3)" in done.err
+    assert world.of_rpc("AppRollback") == []
+
+
 def test_logs_of_nothing(spec: Path) -> None:
     done = gpuplan("logs", spec)
     assert done.code == 7

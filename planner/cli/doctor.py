@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import asdict
 
 from planner.cli.completing import complete_specs
-from planner.cli.options import CATALOG, JSON, OFFLINE
+from planner.cli.options import JSON, TARGET, planning
 from planner.errors import EXIT_LAUNCH
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ THING_COLUMNS = 20
 
 @click.command()
 @click.argument("spec_or_plan", required=False, shell_complete=complete_specs)
-@CATALOG
-@OFFLINE
+@planning
+@TARGET
 @JSON
-def doctor(spec_or_plan: str | None, catalog_file: Path | None, offline: bool, as_json: bool) -> None:
+def doctor(spec_or_plan: str | None, *, as_json: bool, **asked: Any) -> None:
     """Show what this machine and its accounts have, and what is missing for what.
 
     With SPEC_OR_PLAN also everything that would stand in the way of deploying it; exit 7 if something does.
@@ -40,11 +40,12 @@ def doctor(spec_or_plan: str | None, catalog_file: Path | None, offline: bool, a
     \b
     gpuplan doctor
     gpuplan doctor specs/70b.yaml
+    gpuplan doctor specs/7b.yaml --target local
     """
     from planner.cli.paint import paint
 
-    findings = list(examine(catalog_file))
-    blocking = list(examine_deploy(spec_or_plan, catalog_file, offline)) if spec_or_plan else []
+    findings = list(examine(asked["catalog_file"]))
+    blocking = list(examine_deploy(spec_or_plan, **asked)) if spec_or_plan else []
     findings += blocking
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))
@@ -54,13 +55,13 @@ def doctor(spec_or_plan: str | None, catalog_file: Path | None, offline: bool, a
         sys.exit(EXIT_LAUNCH)
 
 
-def examine_deploy(source: str, catalog_file: Path | None, offline: bool) -> Iterator[Finding]:
+def examine_deploy(source: str, **asked: Any) -> Iterator[Finding]:
     """What `deploy` looks at before it launches: the account, secrets, weights, a saved plan that is still true."""
     from planner.cli.launching import decide, open_target
     from planner.cli.machine import Finding
     from planner.deployment.preflight import preflight
 
-    decided = decide(source, catalog_file=catalog_file, offline=offline)
+    decided = decide(source, **asked)
     release = decided.release
     thing = f"deploy {release.name}"
     survey = preflight(decided.planned.plan, release, open_target(release.target).survey(release))

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from planner.cli.launching import ProgressLine, before_asking, confirm, open_target, read_spec
+from planner.cli.launching import (
+    ProgressLine,
+    before_asking,
+    confirm,
+    end_on_terminate,
+    open_target,
+    read_spec,
+)
 from planner.cli.options import JSON, SET, SPEC, TARGET
-from planner.errors import EXIT_LAUNCH, LaunchError
+from planner.errors import EXIT_LAUNCH, LaunchError, VerifyError
+from planner.verify import prove_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from planner.deployment.running import Recorded, Running
+    from planner.targets import Say, Target
 
 LEASE_S = 300.0
 
@@ -50,7 +59,7 @@ def rollback(
     """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
-    from planner.deployment.undo import bring_back
+    from planner.deployment.locked import App, locked
     from planner.explain.deployment import explain_difference, running_document
     from planner.targets import ANSWER_S
 
@@ -66,20 +75,40 @@ def rollback(
     if problem := version_problem(running, wanted, past):
         raise LaunchError(f"{asked.name}: {problem} Nothing was changed.")
     if past:
-        paint(explain_difference(make_difference(running, past.release), running), err=True)
+        local = asked.target == "local"
+        paint(explain_difference(make_difference(running, past.release), running, local=local), err=True)
+    if not (past and past.proven):
+        click.echo(f"Version {wanted} was never seen to answer as planned.", err=True)
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
         click.echo("Nothing was changed.", err=True)
         sys.exit(EXIT_LAUNCH)
+    end_on_terminate()
     say = ProgressLine()
-    with provider.lock(asked.name, asked.environment, LEASE_S, say, break_lock=break_lock):
-        after = bring_back(provider, running, wanted, say)
-        if past:
-            provider.remember(after, past.release, proven=past.proven)
-            after = replace(after, release=past.release)
+    with locked(App(provider, asked.name, asked.environment), running, LEASE_S, say, break_lock=break_lock):
+        after = _bring_back(provider, running, wanted, past, say)
     if as_json:
         click.echo(json.dumps({"schema_version": 1, "rolled_back_to": wanted, "running": running_document(after)}))
     else:
         click.echo(f"{asked.name}: version {after.version} is version {wanted} again.")
+
+
+def _bring_back(provider: Target, running: Running, wanted: int, past: Recorded | None, say: Say) -> Running:
+    """Roll back, see that it is what was recorded, record it. Raises LaunchError with where to look."""
+    from planner.deployment.undo import bring_back
+
+    look = f"Look at what runs with `gpuplan status`, for the app {running.name}."
+    try:
+        after = bring_back(provider, running, wanted, say)
+        if past:
+            if after.gpus and not (seen := prove_gpus(after.gpus, past.release)).holds:
+                raise VerifyError(f"{running.name}: version {after.version} has {seen.seen}, not {seen.planned}.")
+            provider.remember(after, past.release, proven=past.proven)
+            after = replace(after, release=past.release, proven=past.proven)
+    except LaunchError as error:
+        raise type(error)(f"{error} {look}") from None
+    except KeyboardInterrupt:
+        raise LaunchError(f"{running.name}: interrupted. {look}") from None
+    return after
 
 
 def version_problem(running: Running, wanted: int, past: Recorded | None) -> str | None:

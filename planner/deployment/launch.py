@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.deployment.access import auth_headers
+from planner.deployment.locked import App, locked
 from planner.deployment.ready import LogWatch, wait_until_ready
 from planner.deployment.running import Progress
-from planner.deployment.undo import take_back, untouched
+from planner.deployment.undo import take_back
 from planner.errors import LaunchError, VerifyError
 from planner.render import download_timeout_s, render_release
 from planner.verify import Proof, UnansweredError, prove_completion, prove_engine, prove_gpus, prove_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from planner.deployment.running import Running, Survey
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOK_S = 20.0
 BUILD_S = 1_800.0  # the first build of an image pulls about 10 GB
+UNDO_S = 240.0  # the lock outlasts the time limit by this
 QUEUE_S = 600.0  # for a GPU to become free, on top of the start-up time
 
 
@@ -52,39 +53,29 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
     """Launch and prove. Raises LaunchError (with what was left behind) or VerifyError; an interrupt is the first."""
     started = time.monotonic()
     deadline = started + (settings.timeout_s or default_timeout_s(release))
-    before = survey.running
-    lease_s = deadline - started + LOOK_S
-    with _locked(target, release, before, lease_s, settings, say):
+    before, running = survey.running, None
+    with _locked(target, release, before, deadline - started, settings, say):
         try:
             release = _with_weights(target, release, survey, settings, say, deadline)
             running = _publish(target, release, settings, say, deadline)
             proofs = _prove(target, release, running, say, deadline) if settings.wait else ()
         except LaunchError as error:
             kind = VerifyError if isinstance(error, VerifyError) else LaunchError
-            raise kind(f"{error}\n{_undo_once(target, release, before, say)}") from None
+            raise kind(f"{error}\n{_undo_once(target, release, before, running, say)}") from None
         except KeyboardInterrupt:
-            raise LaunchError(f"{release.name}: interrupted. {_undo_once(target, release, before, say)}") from None
+            raise LaunchError(
+                f"{release.name}: interrupted. {_undo_once(target, release, before, running, say)}"
+            ) from None
         except Exception:  # a bug, which keeps its traceback
-            say(Progress("undo", _undo_once(target, release, before, say)))
+            say(Progress("undo", _undo_once(target, release, before, running, say)))
             raise
     return Outcome(running, release, tuple(proofs), time.monotonic() - started)
 
 
-def _expect(target: Target, release: Release, before: Running | None) -> None:
-    """Refuse where someone else changed what runs since it was compared."""
-    now = target.glance(release.name, release.environment, LOOK_S)
-    was, found = ((one.version, one.provider_id) if one else (None, None) for one in (before, now))
-    if was != found:
-        raise LaunchError(
-            f"{release.name}: it was changed since it was compared (version {was[0] or 'none'}, "
-            f"now {found[0] or 'none'}). Deploy again to see the difference."
-        )
-
-
-def _undo_once(target: Target, release: Release, before: Running | None, say: Say) -> str:
+def _undo_once(target: Target, release: Release, before: Running | None, ours: Running | None, say: Say) -> str:
     """Undo; an interrupt (after one that led here, a second) ends that too, and what is left is not known."""
     try:
-        return take_back(target, release, before, say)
+        return take_back(target, release, before, ours, say)
     except KeyboardInterrupt:
         return (
             "Interrupted while that was undone: something may be left running. "
@@ -95,7 +86,7 @@ def _undo_once(target: Target, release: Release, before: Running | None, say: Sa
 def rescale(target: Target, release: Release, running: Running, settings: Settings, say: Say) -> Outcome:
     """Change only how many containers there are; those that run go on. Raises LaunchError, VerifyError."""
     started = time.monotonic()
-    with _locked(target, release, running, LOOK_S * 2, settings, say):
+    with _locked(target, release, running, LOOK_S, settings, say):
         try:
             proofs = [target.rescale(running, release)]
             _hold(proofs, release)
@@ -114,7 +105,7 @@ def prove_running(target: Target, running: Running, settings: Settings, say: Say
     if release is None:
         raise LaunchError(f"{running.name}: version {running.version} was not recorded, so there is nothing to prove.")
     limit_s = settings.timeout_s or default_timeout_s(release)
-    with _locked(target, release, running, limit_s + LOOK_S, settings, say):
+    with _locked(target, release, running, limit_s, settings, say):
         stays = f"Version {running.version} is left as it was: end it with `gpuplan stop` or `gpuplan rollback`."
         try:
             proofs = _prove(target, release, running, say, started + limit_s)
@@ -129,17 +120,11 @@ def _goes_on(running: Running) -> str:
     return f"Version {running.version} serves as before; deploy again to set its number of containers."
 
 
-@contextmanager
 def _locked(
-    target: Target, release: Release, before: Running | None, lease_s: float, settings: Settings, say: Say
-) -> Iterator[None]:
-    """Held by us alone, while what runs is still what was compared."""
-    with ExitStack() as held:
-        with untouched():
-            lock = target.lock(release.name, release.environment, lease_s, say, break_lock=settings.break_lock)
-            held.enter_context(lock)
-            _expect(target, release, before)
-        yield
+    target: Target, release: Release, before: Running | None, limit_s: float, settings: Settings, say: Say
+) -> AbstractContextManager[None]:
+    app = App(target, release.name, release.environment)
+    return locked(app, before, limit_s + UNDO_S, say, break_lock=settings.break_lock)
 
 
 def default_timeout_s(release: Release) -> float:
@@ -198,7 +183,8 @@ def _prove(target: Target, release: Release, running: Running, say: Say, deadlin
     _hold(proofs, release)
     log = target.open_log(running)
     try:
-        cards = wait_until_ready(running.url, headers, release, LogWatch(log), say, deadline)
+        watch = LogWatch(log, lambda: _overtaken(target, running))
+        cards = wait_until_ready(running.url, headers, release, watch, say, deadline)
     finally:
         log.close()
     proofs += prove_model(cards, release, target.root(release))
@@ -213,6 +199,19 @@ def _prove(target: Target, release: Release, running: Running, say: Say, deadlin
     target.remember(running, release, proven=True)
     say(Progress("ready", f"{running.url} answers"))
     return proofs
+
+
+def _overtaken(target: Target, ours: Running) -> str | None:
+    """What someone did to our version while we wait for it: nothing that a lock keeps them from."""
+    try:
+        now = target.glance(ours.name, ours.environment, LOOK_S)
+    except LaunchError:
+        return None  # not seen now; perhaps the next time
+    if now is None or now.provider_id != ours.provider_id:
+        return f"version {ours.version} was stopped by someone else"
+    if now.version != ours.version:
+        return f"version {now.version} was launched by someone else over version {ours.version}"
+    return None
 
 
 def _hold(proofs: list[Proof], release: Release) -> None:

@@ -11,7 +11,7 @@ from planner.errors import LaunchError
 from planner.verify import UnansweredError, model_cards, serves_another_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from planner.release import Release
     from planner.targets import Log, Say
@@ -20,16 +20,22 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 REQUEST_S = 10.0
 TAIL_LINES = 20
+ASK_EVERY_S = 30.0
 REFUSED = {401, 403}
 
 
 class LogWatch:
-    """What a log has shown so far: its lines, and the phase that they say."""
+    """What a log has shown so far: its lines, and the phase that they say.
 
-    def __init__(self, log: Log) -> None:
+    ``overtaken`` tells what someone else did to the version meanwhile, which no log says; asked from time to time.
+    """
+
+    def __init__(self, log: Log, overtaken: Callable[[], str | None]) -> None:
         self.lines: list[str] = []
         self.phase = "image"
         self._log = log
+        self._overtaken = overtaken
+        self._asked_at = time.monotonic()
 
     def look(self) -> None:
         """Take in what came since."""
@@ -38,8 +44,13 @@ class LogWatch:
             self.phase = phase_of(line) or self.phase
 
     def death(self) -> str | None:
-        """The line that says that the container will not serve."""
-        return next((line for line in self.lines if is_death(line)), None)
+        """Why the version will not serve: a line that its container said, or what someone did to it."""
+        if line := next((line for line in self.lines if is_death(line)), None):
+            return line
+        if time.monotonic() - self._asked_at < ASK_EVERY_S:
+            return None
+        self._asked_at = time.monotonic()
+        return self._overtaken()
 
     def tail(self) -> str:
         """The last lines, indented, for a failure."""

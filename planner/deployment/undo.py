@@ -34,13 +34,18 @@ def untouched() -> Iterator[None]:
         raise type(error)(f"{error} {UNTOUCHED}") from None
 
 
-def take_back(target: Target, release: Release, before: Running | None, say: Say) -> str:
-    """Undo what was published since ``before``; tries a few times, since the provider may just have failed."""
+def take_back(target: Target, release: Release, before: Running | None, ours: Running | None, say: Say) -> str:
+    """Undo what was published since ``before``; tries a few times, since the provider may just have failed.
+
+    ``ours`` is the version that was published, where that is known: what someone else launched after it stays.
+    """
     say(Progress("undo", "looking at what was left", transient=True))
     launched = None
     for attempt in range(ATTEMPTS):
         try:
             now = target.glance(release.name, release.environment, LOOK_S)
+            if ours and now and _is_anothers(now, ours, attempt):
+                return f"Version {now.version}, which someone else launched, is left as it is."
             launched = now or launched  # stopped by an earlier attempt, its containers may go on
             return _put_back(target, now, before, say) if before else _end(target, launched)
         except LaunchError as error:
@@ -50,6 +55,11 @@ def take_back(target: Target, release: Release, before: Running | None, say: Say
         f"What is left behind could not be seen or undone ({failure}) "
         f"Look with `gpuplan status`, end it with `gpuplan stop`, for the app {release.name}."
     )
+
+
+def _is_anothers(now: Running, ours: Running, attempts: int) -> bool:
+    """Newer than ours and what our own ``attempts`` at a rollback can have made of it."""
+    return (now.version or 0) > (ours.version or 0) + attempts
 
 
 def _end(target: Target, launched: Running | None) -> str:
