@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 # Of the others' prompts, what stands before one's own: a load starts all at once, and answers of like length end
-# together. Each further request in flight, 4 to 512 of them, adds 0.06 to 0.12 of a prompt's time to the first token
-# of MiniMax-M2.5 (B200, B300, H200, vLLM 0.16 and 0.19; ai-dynamo/aiconfigurator, silicon_sample.csv).
-AHEAD = 0.1
+# together. Least error on 80 published first tokens of 1 to 512 in flight: MiniMax-M2.5 (B200, B300, H200;
+# ai-dynamo/aiconfigurator), Qwen3-235B (H200; vllm issue 25540), Mistral-7B (RTX 4090; mushfiqrahman.dev),
+# Llama-3.1-8B (H100; yobitelcomm.github.io/bench). Equal lengths alone would say 0.5, lengths of 10 % spread 0.1.
+AHEAD = 0.2
 
 
 class Speed(Struct, frozen=True):
