@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -51,7 +52,7 @@ def ask(url: str, path: str, headers: Mapping[str, str], body: Any = None, timeo
             raise UnansweredError(
                 error.code, f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
             ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:  # HTTPException: an answer that is no HTTP
         raise UnansweredError(None, str(error)) from None
 
 

@@ -256,6 +256,20 @@ def test_prompt_files(name: str, text: str, said: str | None, tmp_path: Path) ->
             read_prompts(tmp_path / name)
 
 
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("url", "code", "said"),
+    [
+        ("http://[::1", 2, "no address of an endpoint (Invalid IPv6 URL)"),
+        ("http://127.0.0.1:port", 7, "no model list at /v1/models (nonnumeric port: 'port')"),
+    ],
+)
+def test_an_address_that_is_none_is_told(url: str, code: int, said: str) -> None:
+    done = gpuplan("bench", url)
+    assert done.code == code
+    assert said in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -264,6 +278,7 @@ def test_prompt_files(name: str, text: str, said: str | None, tmp_path: Path) ->
         (("--html", "/nowhere/x.html"), "no such folder /nowhere"),
         (("--concurrency", "1", "--request-rate", "1"), "type one of them"),
         (("--concurrency", "0"), "type numbers above 0"),
+        (("--timeout", "nan"), "'nan' is not a number that ends"),
     ],
 )
 def test_bad_options_are_refused_before_anything_runs(arguments: tuple[str, ...], said: str) -> None:

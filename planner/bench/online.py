@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from msgspec import Struct
 
 from planner.bench.load_generator import prompt_rows, read_report, scenario
 from planner.deployment.running import Progress
-from planner.errors import LaunchError
+from planner.errors import LaunchError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,13 +48,18 @@ class Endpoint(Struct, frozen=True):
 def look(url: str, model: str | None, headers: Mapping[str, str], timeout_s: float = LOOK_S) -> Endpoint:
     """The endpoint's model. Raises LaunchError where nothing answers, or not to this key, or not this model."""
     base = url.rstrip("/").removesuffix("/v1")
-    request = urllib.request.Request(f"{base}/v1/models", headers=dict(headers))  # noqa: S310 - the scheme was checked
+    try:
+        request = urllib.request.Request(f"{base}/v1/models", headers=dict(headers))  # noqa: S310 - the scheme was checked
+    except ValueError as error:
+        raise SpecError(
+            [f"{url}: no address of an endpoint ({error}). Type for example http://127.0.0.1:8000."]
+        ) from None
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             names = [str(card["id"]) for card in json.loads(answer.read())["data"]]
     except urllib.error.HTTPError as error:
         raise LaunchError(f"{base}: {_refusal(error.code)}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
         raise LaunchError(
             f"{base}: no model list at /v1/models ({reason}). Is it running? See `gpuplan status`."

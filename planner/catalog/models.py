@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "models"
 
 
 def load_model(repo: str) -> Checkpoint | None:
-    """The shipped facts of org/name; the hub's names ignore case, so these do. None where there are none."""
+    """The shipped facts of org/name, spelled as on the hub. None where there are none."""
     path = FOLDER / f"{repo.replace('/', '--')}.json"
     try:
         row = json.loads(path.read_bytes())

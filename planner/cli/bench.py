@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.launching import ProgressLine, end_on_terminate
-from planner.cli.options import JSON, planning
+from planner.cli.options import JSON, Finite, planning
 from planner.errors import EXIT_LAUNCH, SpecError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from planner.bench.point import Point
 
 WHOLE = click.IntRange(1, 1_000_000)
-MS = click.FloatRange(min=0, min_open=True)
+MS = Finite(min=0, min_open=True)
 FILE = click.Path(dir_okay=False, path_type=Path)
 MOST_LOADS = 32
 ELSEWHERE = "Give the URL of what runs elsewhere instead, or `gpuplan measure` rents a GPU on Modal."

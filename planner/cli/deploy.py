@@ -10,7 +10,7 @@ import click
 
 from planner.cli.completing import complete_specs
 from planner.cli.launching import ProgressLine, Ttl, before_asking, confirm, decide, end_on_terminate, open_target
-from planner.cli.options import JSON, TARGET, planning
+from planner.cli.options import JSON, TARGET, Finite, planning
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show the plan and what would be launched; touch nothing, ask nobody.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--no-wait", is_flag=True, help="Launch and return: nothing is verified.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), metavar="SECONDS", help="For the whole launch.")
+@click.option("--timeout", "timeout_s", type=Finite(min=1), metavar="SECONDS", help="For the whole launch.")
 @click.option("--ttl", type=Ttl(), metavar="TIME", help="The app stops itself after 30m, 2h, 3d.")
 @click.option("--break-lock", is_flag=True, help="Go on although another deploy of this app seems to run.")
 def deploy(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from planner.spec import Spec
     from planner.targets import Target
 
-TTL = re.compile(r"(\d+)([mhd])")
+TTL = re.compile(r"([0-9]{1,6})([mhd])")
 TTL_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 SHORTEST_TTL = timedelta(minutes=10)
 LONGEST_TTL = timedelta(days=300)  # the stop is a yearly cron line

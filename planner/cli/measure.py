@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.launching import ProgressLine, confirm, end_on_terminate
-from planner.cli.options import JSON, SPEC, TARGET, planning, with_target
+from planner.cli.options import JSON, SPEC, TARGET, Finite, planning, with_target
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--anyway", is_flag=True, help="Start the first configuration that the plan rejects, too.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before renting a GPU.")
 @click.option("--keep/--no-keep", default=True, help="Keep the rows: later plans use them (default).")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), metavar="SECONDS", help="For each start.")
+@click.option("--timeout", "timeout_s", type=Finite(min=1), metavar="SECONDS", help="For each start.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write plan and engine as one page.")
 def measure(
     spec: str,

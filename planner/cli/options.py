@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Finite(click.FloatRange):
+    """A number that can be counted to: no range of click's refuses nan, few refuse inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is not a number that ends.", param, ctx)
+        return number
+
 
 SPEC: Decorator = click.argument("spec", shell_complete=complete_specs)
 SPECS: Decorator = click.argument("specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=complete_specs)
