@@ -21,7 +21,7 @@ $(BIN)/gpuplan: pyproject.toml
 	@touch $@
 
 plan: install
-	$(BIN)/gpuplan plan $(SPEC)
+	$(BIN)/gpuplan plan "$(SPEC)"
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ class EngineConfig(Struct, frozen=True):
     kv_cache_dtype: str  # "auto" resolved: the model dtype's name, or a quantized one such as "fp8", "fp8_e4m3"
     gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
+    enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
     enable_expert_parallel: bool = False
     quantization: str | None = None  # at load: "fp8"; None: as the checkpoint is
@@ -85,10 +86,11 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
     rules = rules_of(version)
     dtype = resolve_dtype(spec.model.dtype, facts, gpu)
     max_model_len = asked.max_model_len if isinstance(asked.max_model_len, int) else unset_max_model_len(facts, rules)
-    max_num_batched_tokens, max_num_seqs = batch_limits(
-        rules, gpu, max_model_len, asked.max_num_batched_tokens, asked.max_num_seqs
-    )
     flags = asked.extra_args
+    chunked_prefill = switched(flags, "enable-chunked-prefill", default=True)
+    max_num_batched_tokens, max_num_seqs = batch_limits(
+        rules, gpu, max_model_len, asked.max_num_batched_tokens, asked.max_num_seqs, chunked_prefill=chunked_prefill
+    )
     prefix_caching = uses_prefix_caching(asked.enable_prefix_caching, facts, rules)
     return EngineConfig(
         version=version,
@@ -100,6 +102,7 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         kv_cache_dtype=resolve_kv_cache_dtype(asked.kv_cache_dtype, dtype, facts, _on_blackwell(facts, gpu, rules)),
         gpu_memory_utilization=asked.gpu_memory_utilization,
         enforce_eager=asked.enforce_eager,
+        enable_chunked_prefill=chunked_prefill,
         enable_prefix_caching=prefix_caching,
         enable_expert_parallel=asked.enable_expert_parallel,
         quantization=None if spec.model.quantization == "auto" else spec.model.quantization,
@@ -162,10 +165,18 @@ def model_limit(facts: ModelFacts, rules: Version) -> int:
 
 
 def batch_limits(
-    rules: Version, gpu: Gpu, max_model_len: int, asked_tokens: int | None, asked_seqs: int | None
+    rules: Version,
+    gpu: Gpu,
+    max_model_len: int,
+    asked_tokens: int | None,
+    asked_seqs: int | None,
+    *,
+    chunked_prefill: bool = True,
 ) -> tuple[int, int]:
     """max_num_batched_tokens and max_num_seqs (_set_default_max_num_seqs_and_batched_tokens_args)."""
     default_tokens, default_seqs = batch_defaults(rules, gpu)
+    if not chunked_prefill:  # the longest prompt must go into one step
+        default_tokens = max(max_model_len, default_tokens)
     seqs = asked_seqs or default_seqs
     tokens = asked_tokens or min(seqs * max_model_len, default_tokens)
     return tokens, asked_seqs or min(seqs, tokens)

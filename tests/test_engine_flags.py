@@ -215,3 +215,24 @@ def test_a_flag_no_version_has_is_a_warning_of_the_plan() -> None:
         offline=True,
     )
     assert any(warning.startswith("engine.extra_args.foo: no flag of vLLM") for warning in planned.plan.warnings)
+
+
+def test_without_chunked_prefill_the_longest_prompt_goes_into_one_step() -> None:
+    whole = option("no-enable-chunked-prefill: true")
+    assert (whole.engine.max_num_batched_tokens, option("seed: 7").engine.max_num_batched_tokens) == (8192, 8192)
+    long = plan_text(
+        SPEC.format(flags="no-enable-chunked-prefill: true"),
+        "a test",
+        overrides=["engine.max_model_len=32768"],
+        offline=True,
+    )
+    assert long.plan.options[0].engine.max_num_batched_tokens == 32768
+    short = plan_text(
+        SPEC.format(flags="no-enable-chunked-prefill: true"),
+        "a test",
+        overrides=["engine.max_num_batched_tokens=4096"],
+        offline=True,
+    )
+    lost = short.plan.rejections[0]
+    assert (lost.code, lost.needed, lost.available) == ("engine_support", 8192, 4096)
+    assert lost.reason.startswith("max_num_batched_tokens (4096) is smaller than max_model_len (8192).")

@@ -21,7 +21,12 @@ def check_flags(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -
     """What a flag asks for, where it cannot be had."""
     if not engine.extra_args:
         return None
-    return _check_sizes(engine) or _check_skipped_layers(engine) or _check_context_parallel(facts, candidate, engine)
+    return (
+        _check_sizes(engine)
+        or _check_whole_prompts(engine)
+        or _check_skipped_layers(engine)
+        or _check_context_parallel(facts, candidate, engine)
+    )
 
 
 def _check_sizes(engine: EngineConfig) -> Refusal | None:
@@ -31,6 +36,16 @@ def _check_sizes(engine: EngineConfig) -> Refusal | None:
         if asked is not None and number is None:
             return Refusal(CODE, f"engine.extra_args.{name}: {asked} is no whole number such as 1024, 25.6k or 10G.")
     return None
+
+
+def _check_whole_prompts(engine: EngineConfig) -> Refusal | None:
+    """config/scheduler.py verify_max_model_len: without chunked prefill the longest prompt must go into one step."""
+    tokens, longest = engine.max_num_batched_tokens, engine.max_model_len
+    if engine.enable_chunked_prefill or tokens >= longest:
+        return None
+    reason = f"max_num_batched_tokens ({tokens}) is smaller than max_model_len ({longest}). Without chunked prefill "
+    reason += "longer sequences would be rejected. Raise engine.max_num_batched_tokens, or lower engine.max_model_len."
+    return Refusal(CODE, reason, longest, tokens)
 
 
 def _check_skipped_layers(engine: EngineConfig) -> Refusal | None:
