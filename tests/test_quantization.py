@@ -16,7 +16,7 @@ from planner.model.quantization import (
     scheme_for,
 )
 from tests.hand_made import facts_of
-from tests.published import FP8, GPTQ, PUBLISHED, modelopt
+from tests.published import FP8, GPTQ, PUBLISHED, compressed, modelopt, tensors
 
 QKV = ("q_proj", "k_proj", "v_proj")
 GATE_UP = ("gate_proj", "up_proj")
@@ -232,3 +232,11 @@ def test_fp8_at_load_takes_linears_and_experts_of_a_plain_checkpoint_only() -> N
     assert [item.scheme.online for item in quantized_modules(plain, "fp8")] == [True, True]
     quantized = facts_of([], layers=(LayerRun(LAYER, 2),), quantization=PUBLISHED["gptq"])
     assert engine_quantization(quantized, "fp8").method == "auto_gptq"
+
+
+@pytest.mark.parametrize("published", [[128, 64], "128x64"])
+def test_compressed_tensors_writes_blocks_as_a_list_or_in_words(published: list[int] | str) -> None:
+    weights = tensors("float", 8, "block", block_structure=published)
+    scheme = scheme_for(parse_quantization(compressed(weights)), "model.layers.0.mlp.down_proj", "linear")
+    assert scheme is not None
+    assert scheme.block == (128, 64)

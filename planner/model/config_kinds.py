@@ -7,6 +7,7 @@ null always means "not stated". A new key without a kind is merely not checked (
 from __future__ import annotations
 
 import json
+import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,10 @@ TOKENS = whole(1, MOST_TOKENS)
 COUNT_OR_PAIR = whole(1, also=lambda value: is_list_of(COUNT, value) and len(value) == 2)
 COUNT_OR_AUTO = whole(1, also=lambda value: value == "auto")
 PAIR = Kind("a list of two whole numbers", lambda value: is_list_of(COUNT, value) and len(value) == 2)
+PAIR_OR_TEXT = Kind(  # compressed-tensors takes [128, 128] and "128x128"
+    'a list of two whole numbers or a text such as "128x128"',
+    lambda value: PAIR.accepts(value) or bool(re.fullmatch(r"[1-9]\d*x[1-9]\d*", str(value))),
+)
 GROUP = Kind("a group's size, or -1 for one group", lambda value: value == -1 or COUNT.accepts(value))
 SCALE = Kind("a number above 0", lambda value: _is_number(value) and 0 < value <= MOST_TOKENS)
 SCALES = Kind("a number above 0 or a list of them", lambda value: SCALE.accepts(value) or is_list_of(SCALE, value))
@@ -145,11 +150,12 @@ QUANTIZATION = _fields(
         " packing_format data_type dtype qscheme expert_dtype": WORD,
         "bits w_bit num_bits": whole(1, 64),
         "group_size q_group_size": GROUP,
-        "weight_block_size block_structure": PAIR,
+        "weight_block_size": PAIR,
+        "block_structure": PAIR_OR_TEXT,
         "zero_point sym desc_act symmetric is_dynamic": FLAG,
         "modules_to_not_convert ignored_layers ignore exclude_modules exclude targets": WORDS,
         "config_groups weights input_activations quantized_layers producer quantization extra_config"
-        " global_quant_config layer_quant_config weight input_tensors transform_config": MAPPING,
+        " global_quant_config layer_quant_config transform_config": MAPPING,
         "modules_in_block_to_quantize": LIST,
         "kv_cache_scheme": MAPPING_OR_WORD,
     }

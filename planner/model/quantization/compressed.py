@@ -78,7 +78,8 @@ def _fp8_scheme(weights: Mapping[str, Any], strategy: Any, weight_only: bool, st
     if strategy != "block":
         return Scheme(METHOD, "fp8", strategy, weight_only=weight_only, static_input=static)
     block = weights.get("block_structure") or FP8_BLOCK
-    return Scheme(METHOD, "fp8", "block", block=(int(block[0]), int(block[1])), weight_only=weight_only)
+    rows, columns = block.split("x") if isinstance(block, str) else block  # "128x128" (QuantizationArgs)
+    return Scheme(METHOD, "fp8", "block", block=(int(rows), int(columns)), weight_only=weight_only)
 
 
 def _packed_scheme(weights: Mapping[str, Any], bits: int, group_size: int) -> Scheme:
