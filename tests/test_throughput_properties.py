@@ -150,11 +150,11 @@ def test_marlin_came_to_turing_with_0_14(version: str, marlin: bool) -> None:
 splits = st.sampled_from(((1, 1), (4, 1), (1, 2), (2, 4), (1, 8)))
 
 
-@given(repos, gpus, loads, splits)
-def test_a_steady_load_adds_up(repo: str, gpu: str, load: Workload, split: tuple[int, int]) -> None:
+@given(repos, gpus, loads, splits, st.sampled_from(("0.1.3", "0.7.3", "0.10.0", "0.33.0")))
+def test_a_steady_load_adds_up(repo: str, gpu: str, load: Workload, split: tuple[int, int], version: str) -> None:
     """As many as are in flight, each for its first token and the time of all others: Little's law."""
     steady = replace(load, requests=None)
-    found = speed(repo, gpu, steady, *split)
+    found = speed(repo, gpu, steady, *split, version=version)
     held_s = (found.ttft_ms + (steady.output_tokens - 1) * found.tpot_ms) / 1000
     assert found.output_tokens_per_second * held_s == pytest.approx(steady.concurrency * steady.output_tokens)
 

@@ -75,8 +75,8 @@ def _closed_loop(
     if terms.separate_prefill:
         step = step_s(terms, batch, context)
         passes = max(1.0, tokens / engine.max_num_batched_tokens)
-        joined = batch * passes
-        one_pass = prefill_pass_s(terms, tokens / passes, 1 / passes)
+        joined = min(max(steps * terms.stages, batch * tokens / engine.max_num_batched_tokens), batch * passes)
+        one_pass = prefill_pass_s(terms, batch * tokens / joined, batch / joined)
     else:
         steps = max(steps, batch * (tokens + answer - 1) / (engine.max_num_batched_tokens * terms.stages))
         running = batch * (answer - 1) / steps  # a prompt's pass gives its first token
@@ -94,8 +94,9 @@ def _closed_loop(
     busy = prompts / round_s * (1 - 1 / batch)  # by others
     ahead = prompts / batch * (busy / (1 - busy) / 2 + AHEAD * (batch - 1))  # M/D/1, and AHEAD
     first = api_s + (1 + missed) * step + prompt + ahead
-    if not terms.separate_prefill:  # a step takes running sequences before prompts: none waits for more than one pass
-        first = max(first, round_s - (answer - 1) * (step + one_pass))
+    # Prompts go before all that runs, wherever its answers are; in shared steps none waits for more than one pass.
+    held_up = prompts * (1 - 1 / answer) if terms.separate_prefill else (answer - 1) * one_pass
+    first = max(first, round_s - (answer - 1) * step - held_up)
     first = min(first, round_s - (answer - 1) * step)
     waiting = max(0.0, workload.concurrency - batch) * answer / rate
     tpot = (round_s - first) / (answer - 1) if answer > 1 else step
