@@ -279,9 +279,26 @@ def test_an_address_that_is_none_is_told(url: str, code: int, said: str) -> None
         (("--concurrency", "1", "--request-rate", "1"), "type one of them"),
         (("--concurrency", "0"), "type numbers above 0"),
         (("--timeout", "nan"), "'nan' is not a number that ends"),
+        (("--concurrency", "1.5"), "type whole numbers"),
+        (("--num-gpus", "1,2", "--weights"), "--num-gpus, --weights: not for a URL"),
     ],
 )
 def test_bad_options_are_refused_before_anything_runs(arguments: tuple[str, ...], said: str) -> None:
     done = gpuplan("bench", "http://127.0.0.1:9", *arguments)
     assert done.code == 2
     assert said in done.err
+
+
+def test_what_is_for_urls_is_refused_with_a_spec(tmp_path: Path) -> None:
+    spec = tmp_path / "l7.yaml"
+    spec.write_text(SPEC)
+    done = gpuplan("bench", spec, "--concurrency", "4", "--ttft-ms", "500")
+    assert done.code == 2
+    assert "--concurrency, --ttft-ms: not for a spec" in done.err
+
+
+def test_wandb_that_is_absent_is_told_before_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.bench.wandb_log.find_spec", lambda _: None)
+    done = gpuplan("bench", "http://127.0.0.1:9", "--wandb", "project")
+    assert done.code == 2
+    assert "wandb is not installed" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from planner.bench.point import point_document
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 SHOWN = ("model", "gpu", "num_gpus", "load", "output_tokens_per_second", "usd_per_million_output_tokens", "failed")
 
 
+NOT_INSTALLED = "--wandb: wandb is not installed. Type pip install 'gpuplan[wandb]'."
+
+
+def check_wandb() -> None:
+    """Better known before the load than after. Raises SpecError."""
+    if find_spec("wandb") is None:
+        raise SpecError([NOT_INSTALLED])
+
+
 def log_points(points: Sequence[Point], config: Mapping[str, Any], project: str, folder: Path) -> str:
     """Log a run and give its name. WANDB_MODE=offline keeps it in ``folder`` for `wandb sync`.
 
@@ -24,7 +34,7 @@ def log_points(points: Sequence[Point], config: Mapping[str, Any], project: str,
     try:
         import wandb
     except ImportError as error:
-        raise SpecError(["--wandb: wandb is not installed. Type pip install 'gpuplan[wandb]'."]) from error
+        raise SpecError([NOT_INSTALLED]) from error
     folder.mkdir(parents=True, exist_ok=True)
     try:
         run = wandb.init(project=project, job_type="bench", config=dict(config), dir=str(folder))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from planner.cli.launching import ProgressLine, end_on_terminate
 from planner.cli.options import JSON, Finite, planning
@@ -20,15 +21,21 @@ if TYPE_CHECKING:
 
 WHOLE = click.IntRange(1, 1_000_000)
 MS = Finite(min=0, min_open=True)
+# What the help says is for the one or the other; the rest is for both.
+OF_SPEC = ("num_gpus", "runs", "weights")
+OF_URL = ("concurrency", "request_rate", "input_tokens", "output_tokens", "ttft_ms", "tpot_ms", "model", "usd_per_hour")
 FILE = click.Path(dir_okay=False, path_type=Path)
 MOST_LOADS = 32
 ELSEWHERE = "Give the URL of what runs elsewhere instead, or `gpuplan measure` rents a GPU on Modal."
 
 
 class Numbers(click.ParamType[tuple[float, ...]]):
-    """Numbers above 0, separated by commas."""
+    """Numbers above 0, separated by commas; ``whole`` ones where they count something."""
 
     name = "list"
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
         try:
@@ -37,19 +44,24 @@ class Numbers(click.ParamType[tuple[float, ...]]):
             numbers = ()
         if not numbers or len(numbers) > MOST_LOADS or any(not 0 < number < 1e6 for number in numbers):
             self.fail(f"{value!r}: type numbers above 0 with commas, such as 1,8,32", param, ctx)
+        if self.whole and any(number != int(number) for number in numbers):
+            self.fail(f"{value!r}: type whole numbers with commas, such as 1,8,32", param, ctx)
         return numbers
+
+
+COUNTS = Numbers(whole=True)
 
 
 @click.command()
 @click.argument("spec_or_url")
 @planning
 @JSON
-@click.option("--num-gpus", type=Numbers(), default="1", show_default=True, help="SPEC: numbers of GPUs, e.g. 1,2,4.")
+@click.option("--num-gpus", type=COUNTS, default="1", show_default=True, help="SPEC: numbers of GPUs, e.g. 1,2,4.")
 @click.option("--runs", type=click.IntRange(1, 100), default=5, show_default=True, help="SPEC: runs of the prompts.")
 @click.option("--weights", is_flag=True, help="SPEC: the checkpoint itself instead of random weights.")
 @click.option("--requests", type=WHOLE, help="Prompts (SPEC: 59), or requests of each load (URL: 100).")
 @click.option("--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Your own, one a line.")
-@click.option("--concurrency", type=Numbers(), help="URL: requests in flight, one load each (default 1,8,32).")
+@click.option("--concurrency", type=COUNTS, help="URL: requests in flight, one load each (default 1,8,32).")
 @click.option("--request-rate", type=Numbers(), help="URL: requests a second instead, arriving at random.")
 @click.option("--input-tokens", type=WHOLE, default=512, show_default=True, help="URL: tokens of a prompt, about.")
 @click.option("--output-tokens", type=WHOLE, default=128, show_default=True, help="URL: tokens of each answer.")
@@ -85,7 +97,12 @@ def bench(
 
     end_on_terminate()
     online = spec_or_url.startswith(("http://", "https://"))
+    _check_given(OF_SPEC if online else OF_URL, "a URL" if online else "a spec")
     _check_plot(plot)
+    if wandb:
+        from planner.bench.wandb_log import check_wandb
+
+        check_wandb()
     _check_folders(csv_file, plot)
     if html:
         from planner.report.fill import check_page
@@ -114,6 +131,15 @@ def bench(
     if wandb:
         _log(points, spec_or_url, wandb, asked)
     sys.exit(0 if any(point.requests for point in points) else EXIT_LAUNCH)
+
+
+def _check_given(others: Sequence[str], what: str) -> None:
+    """An option that would be passed over in silence is refused."""
+    context = click.get_current_context()
+    named = {option.name: option.opts[0] for option in context.command.params}
+    given = [named[name] for name in others if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        raise SpecError([f"{', '.join(given)}: not for {what}. See which are in gpuplan bench --help."])
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -167,7 +193,7 @@ def _online(
         requests=requests or 100,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        concurrency=() if request_rate else tuple(int(number) or 1 for number in concurrency or (1, 8, 32)),
+        concurrency=() if request_rate else tuple(map(int, concurrency or (1, 8, 32))),
         rates=request_rate or (),
         load_timeout_s=timeout_s or 900.0,
         request_timeout_s=min(120.0, timeout_s or 120.0),
