@@ -20,6 +20,24 @@ DEATHS = [
         "something else holds memory of the GPU",
     ),
     (
+        "ValueError: Available memory on node 0 (20/23 GiB) on startup is less than desired CPU memory utilization",
+        "this machine's memory is in use",
+    ),
+    (
+        "ValueError: User-specified max_model_len (9) is greater than the derived max_model_len (max_seq_len=8 or",
+        "max_model_len is over the model's own limit",
+    ),
+    ("ValueError: No valid attention backend found for cuda with x", "no attention kernel for this model on 2×A100"),
+    (
+        "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. Your Tesla T4 GPU",
+        "too old for this dtype or format",
+    ),
+    (
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 12020)",
+        "the GPU's driver and this vLLM do not go together",
+    ),
+    ("OSError: [Errno 28] No space left on device", "the disk is full"),
+    (
         "ValueError: Total number of attention heads (64) must be divisible by tensor parallel size (3).",
         "the split does not divide the model",
     ),

@@ -65,6 +65,30 @@ FAILURES = (
         "something else holds memory of the GPU: {line} Try gpu_memory_utilization lower.",
     ),
     Failure(
+        r"Available memory on node .* is less than desired CPU memory utilization",
+        "this machine's memory is in use: {line} Set VLLM_CPU_KVCACHE_SPACE (GiB), or gpu_memory_utilization lower.",
+    ),
+    Failure(
+        r"User-specified max_model_len .* is greater",
+        "max_model_len is over the model's own limit: {line} Set engine.max_model_len to that or less.",
+    ),
+    Failure(
+        r"No valid attention backend found|attention backends are not valid for",
+        "vLLM {engine_version} has no attention kernel for this model on {gpu}: {line} Try another GPU or dtype.",
+    ),
+    Failure(
+        r"compute capability of at least|Minimum capability",
+        "{gpu} is too old for this dtype or format: {line} Try a newer GPU, or model.dtype: float16.",
+    ),
+    Failure(
+        r"driver version is insufficient|driver on your system is too old|no kernel image is available",
+        "the GPU's driver and this vLLM do not go together: {line} Set engine.version to another one, or another GPU.",
+    ),
+    Failure(
+        r"No space left on device",
+        "the disk is full: {line} On this machine make room; at the provider deploy again.",
+    ),
+    Failure(
         r"must be divisible by tensor parallel size|is not divisible by|not divisible by the number of",
         "the split does not divide the model: {line} Set gpu.tensor_parallel_size to a divisor.",
     ),
