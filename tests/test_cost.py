@@ -222,6 +222,8 @@ def test_free_storage_is_taken_off() -> None:
         ("{ttft_ms: 199}", 200.0),
         ("{tpot_ms: 19.5}", 20.0),
         ("{tpot_ms: 20}", None),
+        ("{ttft_ms: 150, tpot_ms: 10}", 20.0),
+        ("{ttft_ms: 50, tpot_ms: 10}", 200.0),
         ("{}", None),
     ],
 )
@@ -231,6 +233,15 @@ def test_slo(slo: str, needed: float | None) -> None:
     if refusal:
         assert refusal.code == "slo"
         assert "slo.t" in refusal.reason
+
+
+def test_every_missed_promise_is_said() -> None:
+    refusal = check_slo(spec("slo: {ttft_ms: 150, tpot_ms: 10}\n").slo, throughput())
+    assert refusal is not None
+    assert refusal.reason == (
+        "first token after 200.0 ms on average, slo.ttft_ms allows 150 ms; "
+        "each further token after 20.0 ms on average, slo.tpot_ms allows 10 ms."
+    )
 
 
 @pytest.mark.parametrize(("limit", "refused"), [("4.3", True), ("4.40", False)])

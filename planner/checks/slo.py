@@ -15,15 +15,24 @@ NAMES = {"ttft_ms": "first token", "tpot_ms": "each further token"}
 
 
 def check_slo(slo: SloSpec | None, throughput: Throughput) -> Refusal | None:
-    """The mean latencies against the promised ones; ``needed`` is what the load takes, ``available`` the promise."""
+    """The mean latencies against the promised ones, every miss in words.
+
+    ``needed`` is what the load takes and ``available`` the promise, of the one missed furthest.
+    """
     if slo is None:
         return None
-    for key, name in NAMES.items():
-        promised, takes = getattr(slo, key), getattr(throughput, key)
-        if promised is not None and takes > promised:
-            reason = f"{name} after {takes:,.1f} ms on average, slo.{key} allows {promised:,g} ms."
-            return Refusal("slo", reason, needed=takes, available=promised)
-    return None
+    pairs = [(key, getattr(slo, key), getattr(throughput, key)) for key in NAMES]
+    missed = [
+        (takes / promised, key, promised, takes) for key, promised, takes in pairs if promised and takes > promised
+    ]
+    if not missed:
+        return None
+    words = [
+        f"{NAMES[key]} after {takes:,.1f} ms on average, slo.{key} allows {said:,g} ms"
+        for _, key, said, takes in missed
+    ]
+    _, _, promised, takes = max(missed)
+    return Refusal("slo", f"{'; '.join(words)}.", needed=takes, available=promised)
 
 
 def check_budget(budget: BudgetSpec | None, cost: Cost) -> Refusal | None:
