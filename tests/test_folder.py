@@ -77,6 +77,7 @@ def test_what_stands_beside_is_read(tmp_path: Path) -> None:
 
 BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "no config": ({}, r"model.path: .*: no config.json in it. Type the folder that holds it, or fetch it: hf download"),
+    "Mistral's own": ({"params.json": b"{}"}, r"no config.json in it, but params.json alone, which the planner"),
     "half a config": ({"config.json": b'{"a": 1,\n'}, r"config.json:2:1: not JSON: "),
     "config in UTF-16": ({"config.json": b"\xff\xfe{\0}\0"}, r"config.json: not UTF-8 at byte 0"),
     "config as a list": ({"config.json": b"[]"}, r"config.json: a list, not a mapping"),

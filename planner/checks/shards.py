@@ -49,7 +49,7 @@ def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConf
     tp = candidate.tensor_parallel_size
     whole_experts = engine.enable_expert_parallel
     whole_tower = engine.language_model_only or bool(facts.tower_heads and facts.tower_heads % tp)
-    for name, width in _cut_widths(facts, whole_experts, whole_tower):
+    for name, width in _cut_widths(facts, tp, whole_experts, whole_tower):
         if width % tp:
             return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)
     return None
@@ -143,12 +143,13 @@ def _kv_heads(facts: ModelFacts) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=512)
-def _cut_widths(facts: ModelFacts, whole_experts: bool, whole_tower: bool) -> tuple[tuple[str, int], ...]:
-    """Every width that tensor parallelism cuts, each once: vocabulary, projections, experts, towers."""
+def _cut_widths(facts: ModelFacts, tp: int, whole_experts: bool, whole_tower: bool) -> tuple[tuple[str, int], ...]:
+    """Every width that tensor parallelism over ``tp`` cuts, each once: vocabulary, projections, experts, towers."""
     modules = [*facts.embedding, *facts.lm_head, *facts.everywhere, *facts.first_only]
     modules += [] if whole_tower else facts.tower
     modules += [module for run in facts.layers for module in run.layer.modules]
-    widths = {width: name for module in modules for name, width in _module_widths(module, whole_experts)}
+    cut = [module for module in modules if not (isinstance(module, Linear) and (module.whole_unless or tp) % tp)]
+    widths = {width: name for module in cut for name, width in _module_widths(module, whole_experts)}
     return tuple((name, width) for width, name in widths.items())
 
 

@@ -102,9 +102,9 @@ def request_blocks(layout: KvLayout, engine: EngineConfig, tokens: int) -> int:
 
     Under decode context parallelism each rank holds a part of the tokens.
     """
-    in_flight = engine.max_in_flight_tokens
+    in_flight, heard = engine.max_in_flight_tokens, engine.max_num_batched_tokens
     tokens = -(-tokens // engine.decode_context_parallel_size)
-    return sum([number * blocks_per_request(spec, tokens, in_flight) for spec, number in layout.counts])
+    return sum([number * blocks_per_request(spec, tokens, in_flight, heard) for spec, number in layout.counts])
 
 
 def needed_bytes(layout: KvLayout, engine: EngineConfig) -> int:

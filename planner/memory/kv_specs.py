@@ -54,12 +54,15 @@ class KvSpec(Struct, frozen=True):
         return round_up(self.size_bytes, self.page_bytes * kernel // self.block_size)
 
 
-def blocks_per_request(spec: KvSpec, tokens: int, in_flight_tokens: int) -> int:
-    """Blocks that one request of ``tokens`` may hold at once (each spec's max_memory_usage_bytes / its page)."""
+def blocks_per_request(spec: KvSpec, tokens: int, in_flight_tokens: int, encoder_tokens: int) -> int:
+    """Blocks that one request of ``tokens`` may hold at once (each spec's max_memory_usage_bytes / its page).
+
+    ``encoder_tokens``: the most that an encoder-decoder model hears or sees (max_num_encoder_input_tokens).
+    """
     if spec.kind == "mamba" and spec.blocks is not None:
         return spec.blocks
     if spec.kind == "cross":
-        return ceil_div(in_flight_tokens, spec.block_size)
+        return ceil_div(encoder_tokens, spec.block_size)
     if spec.window_tokens is None:
         return ceil_div(tokens, spec.block_size)
     if spec.kind == "chunked_local":

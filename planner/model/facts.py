@@ -60,6 +60,7 @@ class Linear(Struct, frozen=True):
     dtype: str | None = None  # None: the engine's
     in_heads: int | None = None  # row-parallel inputs that are cut between heads
     absorbed: bool = False  # MLA's kv_b_proj: unpacked copies stay beside a quantized weight
+    whole_unless: int | None = None  # where tp does not divide it, the layer is whole on every rank (disable_tp)
     fp32_router: bool = False  # kept in fp32 on GPUs without kernels of vLLM's router (GateLinear)
 
     @property

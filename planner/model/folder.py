@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from planner.model.tensor_runs import TensorRun
 
 
+MISTRALS_OWN = "params.json"  # Mistral's format, which vLLM reads too (config_format mistral)
+
+
 def read_folder(
     folder: Path, repo: str, revision: str | None = None, source: Source = "path", *, whole: bool = True
 ) -> Checkpoint:
@@ -39,8 +42,9 @@ def read_folder(
         raise ModelError(f"model.path: {folder}: {what}. Type the folder that holds config.json, relative to the spec.")
     config = _read_json(folder / CONFIG)
     if config is None:
+        found = f"{MISTRALS_OWN} alone, which the planner does not read" if (folder / MISTRALS_OWN).exists() else ""
         raise ModelError(
-            f"model.path: {folder}: no config.json in it. Type the folder that holds it, "
+            f"model.path: {folder}: no config.json in it{found and f', but {found}'}. Type the folder that holds it, "
             f"or fetch it: hf download {repo} config.json --local-dir {folder}"
         )
     checkpoint_bytes, tensors, warnings = _weights(folder, whole)

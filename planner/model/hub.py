@@ -92,7 +92,8 @@ def download_checkpoint(repo: str, resolved: Resolved, progress: Progress | None
     if config is None:
         raise AbsentError(
             f"model.repo: {repo}: no config.json at {resolved.commit[:12]}, so it is no model that vLLM loads by name. "
-            "Type the repository of its safetensors (GGUF and LoRA repositories name it as their base model)."
+            "Type the repository of its safetensors (GGUF and LoRA repositories name it as their base model); "
+            "Mistral's params.json alone is not read."
         )
     quant = _download_json(repo, resolved, HF_QUANT_CONFIG, deadline)
     tensors, warnings = _download_tensors(repo, resolved, progress)

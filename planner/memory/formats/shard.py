@@ -55,6 +55,8 @@ def output_features(output: Output, tp: int) -> int:
 
 def linear_shard(linear: Linear, tp: int) -> LinearShard:
     """vllm layers/linear.py: column-parallel layers split outputs, row-parallel ones the input."""
+    if linear.whole_unless and linear.whole_unless % tp:
+        tp = 1
     split_out = tp if linear.split == "column" else 1
     split_in = tp if linear.split == "row" else 1
     return LinearShard(

@@ -16,7 +16,7 @@ from planner.model.architectures.blocks import Heads, attention, attention_cache
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import frequencies, rope_cache, rope_parameters
 from planner.model.architectures.windows import layer_windows
-from planner.model.facts import Layer
+from planner.model.facts import Layer, Parameter
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -142,18 +142,24 @@ def qwen3(config: Config) -> ModelFacts:
 
 
 def gemma(config: Config) -> ModelFacts:
-    """Llama with a tied head."""
-    return llama_like(config, GEMMA)
+    """Llama with a tied head and a scaled embedding."""
+    return with_normalizer(llama_like(config, GEMMA))
 
 
 def gemma2(config: Config) -> ModelFacts:
     """Four norms; windows on every other layer; soft caps on attention."""
-    return replace(llama_like(config, GEMMA2), attn_logit_softcapping=True)
+    return with_normalizer(replace(llama_like(config, GEMMA2), attn_logit_softcapping=True))
 
 
 def gemma3(config: Config) -> ModelFacts:
     """Four norms, head norms, five windows to one full layer."""
-    return llama_like(config, GEMMA3)
+    return with_normalizer(llama_like(config, GEMMA3))
+
+
+def with_normalizer(facts: ModelFacts) -> ModelFacts:
+    """The embedding's scale; every pipeline stage has it, the tables and the last norm (Gemma2Model.__init__)."""
+    scale = Parameter("model.normalizer", (), buffer=True, loaded=False)
+    return replace(facts, everywhere=(*facts.everywhere, scale), tables_everywhere=True)
 
 
 def cohere(config: Config) -> ModelFacts:

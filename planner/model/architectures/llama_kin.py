@@ -204,3 +204,60 @@ def chatglm(config: Config) -> ModelFacts:
         flags={"layers_prefix": "transformer.encoder.layers", "tables_everywhere": True},
     )
     return assemble(config, layers, body)
+
+
+def telechat2(config: Config) -> ModelFacts:
+    """Llama under BLOOM's key names; biases on the output and down projections alone (TeleChat2Model.__init__)."""
+    text = text_config(config)
+    names = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "ffn_hidden_size"}
+    text |= {name: required(text, old, name) for name, old in names.items()}
+    heads, size = read_heads(text), required(text, "hidden_size")
+    mlp = gated_mlp(size, required(text, "intermediate_size"))
+    modules = (
+        *attention(heads, out_bias=True),
+        *rope_of(text, heads),
+        mlp[0],
+        replace(mlp[1], bias=True),
+        *norm("input_layernorm", size),
+        *norm("post_attention_layernorm", size),
+    )
+    layers = (Layer(modules, (attention_cache(heads),)),) * int(text["num_hidden_layers"])
+    return replace(assemble({**config, **text}, layers, Body()), needs_trust_remote_code=True)
+
+
+def granite_swa(config: Config) -> ModelFacts:
+    """Granite with windows and sinks by layer, each layer's rope frequency its own, none where it is zero.
+
+    granite.py granite_layer_attn_params: sinks wherever layer_types are published, unless attention_sinks says no.
+    """
+    body = Body(tied=True, flags={"engine_added_in": "0.29.0"})
+    return assemble(config, granite_layers(text_config(config)), body)
+
+
+def granite_layers(text: Config) -> list[Layer]:
+    """The layers of Granite 4's windowed models."""
+    heads, size = read_heads(text), required(text, "hidden_size")
+    biased = bool(optional(text, "attention_bias", "bias", default=False))
+    mlp = gated_mlp(size, required(text, "intermediate_size"), bias=bool(text.get("mlp_bias")))
+    norms = (*norm("input_layernorm", size), *norm("post_attention_layernorm", size))
+    sinks = bool(optional(text, "attention_sinks", default=text.get("layer_types") is not None))
+    layers = []
+    for index, kind in enumerate(required(text, "layer_types")):
+        window = required(text, "sliding_window") if kind == "sliding_attention" else None
+        modules = (
+            *attention(heads, qkv_bias=biased, out_bias=biased),
+            *((Parameter("self_attn.sinks", (heads.num_heads,), 0),) if sinks else ()),
+            *_granite_rope(text, heads, index),
+            *mlp,
+            *norms,
+        )
+        cache = attention_cache(heads, "sliding_window" if window else "full", window, sinks=sinks)
+        layers.append(Layer(modules, (cache,)))
+    return layers
+
+
+def _granite_rope(text: Config, heads: Heads, index: int) -> Modules:
+    rope = rope_parameters(text)
+    per_layer = text.get("layer_rope_theta")
+    theta = per_layer[index] if per_layer else rope.get("rope_theta")
+    return rope_of({**text, "rope_parameters": {**rope, "rope_theta": theta}}, heads) if theta else ()

@@ -20,7 +20,7 @@ from planner.model.facts import Cache, Layer, Linear, Output
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
     from planner.model.architectures.reading import Config
-    from planner.model.facts import ModelFacts, Parameter
+    from planner.model.facts import ModelFacts, Module, Parameter
 
 INDEXER_SCALE_BYTES = 4  # one fp32 scale per 128 fp8 values (v1/attention/backends/mla/indexer.py)
 INDEXER_BLOCK = 128
@@ -144,6 +144,40 @@ def deepseek(config: Config) -> ModelFacts:
     )
     gate_dtype = "float32" if text.get("model_type") == "glm4_moe_lite" else None  # GLM's router computes in fp32
     return assemble(config, deepseek_layers(text, gate_dtype), body)
+
+
+def sarvam(config: Config) -> ModelFacts:
+    """Sarvam: DeepSeek's attention before Ling's experts, its query's first projection apart from the keys'."""
+    text = text_config(config)
+    size, count, width = (required(text, key) for key in ("hidden_size", "num_experts", "moe_intermediate_size"))
+    shared = optional(text, "num_shared_experts", default=1)
+    routing = Routing(
+        width,
+        count,
+        required(text, "num_experts_per_tok"),
+        correction_bias=bool(optional(text, "moe_router_enable_expert_bias", default=True)),
+        shared_width=shared * optional(text, "moe_shared_expert_intermediate_size", default=width),
+    )
+    sparse = moe_block(size, routing)
+    dense = gated_mlp(size, optional(text, "intermediate_size", default=16_384))
+    block = (*(part for module in mla_attention(text) for part in _apart(module)), *norms_of(text, Shape()))
+    first, freq = optional(text, "first_k_dense_replace", default=1), optional(text, "moe_layer_freq", default=1)
+    layers = [
+        Layer((*block, *(sparse if index >= first and not (index - first) % freq else dense)), (mla_cache(text),))
+        for index in range(required(text, "num_hidden_layers"))
+    ]
+    head_dim = required(text, "kv_lora_rank") + required(text, "qk_rope_head_dim")
+    body = Body(num_experts=count, kv_heads=1, head_dim=head_dim, flags={"is_mla": True})
+    return replace(assemble(config, layers, body), needs_trust_remote_code=True)
+
+
+def _apart(module: Module) -> Modules:
+    """fused_qkv_a_proj as the two projections that it is made of."""
+    if not isinstance(module, Linear) or not module.name.endswith("fused_qkv_a_proj"):
+        return (module,)
+    return tuple(
+        replicated(f"self_attn.{output.name}", module.in_features, output.features) for output in module.outputs
+    )
 
 
 def minicpm3(config: Config) -> ModelFacts:

@@ -178,6 +178,7 @@ def gemma3_tower(config: Config) -> Modules:
     return (
         *patch_embedding("vision_tower.patch_embedding", width, 3, patch, patch, bias=True),
         Parameter("vision_tower.position_embedding.weight", (positions, width)),
+        Parameter("vision_tower.position_ids", (1, positions), dtype="int64", buffer=True, loaded=False),
         *(under("vision_tower.vision_model.encoder.layers.0", block) * required(vision, "num_hidden_layers")),
         *norm("vision_tower.post_layernorm", width, bias=True),
         Parameter("multi_modal_projector.mm_input_projection_weight", (width, text_width)),

@@ -25,7 +25,10 @@ FULL = Window()
 PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gemma3": 6, "cohere2": 4, "olmo3": 4, "exaone4": 4}
 WINDOW_DEFAULTS = {"gemma2": 4096, "gemma3_text": 4096, "gemma3": 4096, "cohere2": 4096, "olmo3": 4096}
 # classes whose window is inert unless use_sliding_window is true (transformers' Qwen2Config and kin)
-OPT_IN = frozenset({"qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen2_vl", "qwen2_5_vl"})
+OPT_IN = frozenset(
+    {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen2_vl", "qwen2_5_vl"}
+    | {"qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text"}
+)
 
 
 def layer_windows(text: Config) -> tuple[Window, ...]:
