@@ -45,37 +45,36 @@ class Cost(Struct, frozen=True):
     usd_per_request: Decimal | None = None
 
 
-def make_cost(
-    candidate: Candidate,
-    rates: Rates,
-    resources: ResourcesSpec,
-    output_tokens_per_second: float,
-    region: str | None = None,
-    workload: Workload | None = None,
-) -> Cost:
+class Hour(Struct, frozen=True):
+    """One container for an hour, whatever it does in it: every split of as many GPUs costs the same."""
+
+    lines: tuple[CostLine, ...]
+    gpu_usd: Decimal
+    usd: Decimal
+
+
+def make_hour(candidate: Candidate, rates: Rates, resources: ResourcesSpec, region: str | None) -> Hour:
     """One container of ``candidate`` for an hour. A GPU without an offer costs nothing, and no line stands for it."""
     lines = container_lines(candidate, rates, resources, region, Decimal(SECONDS_PER_HOUR))
-    usd_per_hour = total_usd(lines)
-    multiplier = rates.region_multiplier(region)
-    gpu_usd = sum((line.usd for line in lines if line.name == GPU_LINE), Decimal(0)) * multiplier
+    gpu_usd = sum((line.usd for line in lines if line.name == GPU_LINE), Decimal(0))
+    return Hour(lines, gpu_usd * rates.region_multiplier(region), total_usd(lines))
+
+
+def make_cost(hour: Hour, output_tokens_per_second: float, workload: Workload | None = None) -> Cost:
+    """What an hour costs, and the tokens and requests in it."""
     tokens_per_hour = Decimal(str(output_tokens_per_second)) * SECONDS_PER_HOUR
-    usd_per_token = usd_per_hour / tokens_per_hour
+    usd_per_token = hour.usd / tokens_per_hour
     usd_per_request = usd_per_token * workload.output_tokens if workload else None
     return Cost(
-        lines=lines,
-        gpu_usd_per_hour=gpu_usd,
-        usd_per_hour=usd_per_hour,
+        lines=hour.lines,
+        gpu_usd_per_hour=hour.gpu_usd,
+        usd_per_hour=hour.usd,
         usd_per_million_output_tokens=usd_per_token * MILLION,
         usd_per_million_input_tokens=usd_per_request / workload.input_tokens * MILLION
         if workload and usd_per_request is not None
         else None,
         usd_per_request=usd_per_request,
     )
-
-
-def hourly_usd(candidate: Candidate, rates: Rates, resources: ResourcesSpec, region: str | None) -> Decimal:
-    """What one container of ``candidate`` costs for an hour, before anything else is known of it."""
-    return total_usd(container_lines(candidate, rates, resources, region, Decimal(SECONDS_PER_HOUR)))
 
 
 GPU_LINE = "GPUs"

@@ -11,7 +11,7 @@ from planner.checks import CHECKS
 from planner.checks.kv_cache import check_kv_cache
 from planner.checks.memory import check_asked_pool, check_memory
 from planner.checks.slo import check_budget, check_slo
-from planner.cost import make_cost
+from planner.cost import make_cost, make_hour
 from planner.engine import resolve_engine
 from planner.memory.account import Stage, loaded_bytes, make_memory, pool_bytes
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from planner.candidates import Candidate
     from planner.catalog.rates import Rates
     from planner.checks.refusal import Refusal
+    from planner.cost import Hour
     from planner.engine import EngineConfig
     from planner.measurements import Measurement
     from planner.memory.account import Memory
@@ -44,6 +45,7 @@ class Question(Struct, frozen=True):
     measurements: Sequence[Measurement] = ()
     assume_kv_bytes: int | None = None  # bytes per GPU; then memory, slo and budget are not judged
     engines: dict[tuple[str, int], EngineConfig] = field(default_factory=dict)  # by GPU and stages, once resolved
+    hours: dict[tuple[str, int], Hour] = field(default_factory=dict)  # by GPU as sold and count, once priced
 
     def engine_of(self, candidate: Candidate) -> EngineConfig:
         """The engine on this GPU; every candidate of a GPU and as many stages runs the same."""
@@ -51,6 +53,14 @@ class Question(Struct, frozen=True):
         found = self.engines.get((gpu.name, pp))
         if found is None:
             found = self.engines[gpu.name, pp] = resolve_engine(self.spec, self.facts, gpu, tp, pp)
+        return found
+
+    def hour_of(self, candidate: Candidate) -> Hour:
+        """What a container of it costs for an hour."""
+        sold = (candidate.sold_as, candidate.count)
+        found = self.hours.get(sold)
+        if found is None:
+            found = self.hours[sold] = make_hour(candidate, self.rates, self.spec.resources, self.spec.region)
         return found
 
 
@@ -98,14 +108,7 @@ def _option(
     throughput = predict(
         question.facts, candidate, engine, kv_cache, question.workload, measurements=question.measurements
     )
-    cost = make_cost(
-        candidate,
-        question.rates,
-        spec.resources,
-        throughput.output_tokens_per_second,
-        spec.region,
-        question.workload,
-    )
+    cost = make_cost(question.hour_of(candidate), throughput.output_tokens_per_second, question.workload)
     if question.assume_kv_bytes is None:
         refusal = check_slo(spec.slo, throughput) or check_budget(spec.budget, cost)
         if refusal:

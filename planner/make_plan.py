@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planner.candidates import enumerate_candidates, unsold_counts
-from planner.cost import hourly_usd
 from planner.judge import Question, judge
 from planner.model.architectures import make_facts
 from planner.model.parameters import count_parameters
@@ -75,13 +74,9 @@ def find_cheapest(
     ``seen``: measured rows of this model. ``below_usd_per_hour``: only what costs less is looked at.
     """
     question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen)
-    candidates = list(enumerate_candidates(spec.gpu, catalog))
-    usd_per_hour = {
-        (candidate.sold_as, candidate.count): hourly_usd(candidate, catalog.rates, spec.resources, spec.region)
-        for candidate in {(one.sold_as, one.count): one for one in candidates}.values()
-    }
-    for candidate in sorted(candidates, key=lambda one: usd_per_hour[one.sold_as, one.count]):
-        price = usd_per_hour[candidate.sold_as, candidate.count]
+    candidates = enumerate_candidates(spec.gpu, catalog)
+    for candidate in sorted(candidates, key=lambda one: question.hour_of(one).usd):
+        price = question.hour_of(candidate).usd
         if below_usd_per_hour is not None and price >= below_usd_per_hour:
             return None
         verdict = judge(question, candidate)

@@ -27,7 +27,7 @@ from planner.candidates import Candidate
 from planner.catalog.offers import Offer
 from planner.catalog.rates import Rate, Rates
 from planner.checks.slo import check_budget, check_slo
-from planner.cost import HOURS_PER_MONTH, make_cost
+from planner.cost import HOURS_PER_MONTH, Hour, make_cost, make_hour
 from planner.spec import parse_spec
 from planner.sweet_spot import find_sweet_spot
 from planner.throughput import Throughput
@@ -64,15 +64,19 @@ def spec(text: str = "") -> Any:
     return parse_spec("name: a\nmodel: {repo: a/b}\n" + text, "a.yaml")
 
 
+def hour(one: Any, region: str | None = None) -> Hour:
+    return make_hour(one, rates(), spec().resources, region)
+
+
 def option(speed: Throughput | None = None, **asked: Any) -> Any:
     speed = speed or throughput()
     chosen = candidate(**asked)
-    cost = make_cost(chosen, rates(), spec().resources, speed.output_tokens_per_second)
+    cost = make_cost(hour(chosen), speed.output_tokens_per_second)
     return SimpleNamespace(candidate=chosen, throughput=speed, cost=cost)
 
 
 def test_an_hour_of_two_gpus_by_hand() -> None:
-    cost = make_cost(candidate(count=2), rates(), spec().resources, 500.0, None, Workload(32, 1000, 250))
+    cost = make_cost(hour(candidate(count=2)), 500.0, Workload(32, 1000, 250))
     assert [(line.name, line.quantity, line.usd) for line in cost.lines] == [
         ("GPUs", 7200, Decimal("7.898400")),  # 2 x 3600 s x $0.001097
         ("CPU", 14400, Decimal("0.18864")),  # 4 cores
@@ -87,17 +91,16 @@ def test_an_hour_of_two_gpus_by_hand() -> None:
 
 @pytest.mark.parametrize(("region", "factor"), [(None, "1"), ("us", "1.5"), ("us-east", "1.75")])
 def test_a_region_multiplies_gpus_cpu_and_memory(region: str | None, factor: str) -> None:
-    plain = make_cost(candidate(), rates(), spec().resources, 500.0)
-    chosen = make_cost(candidate(), rates(), spec().resources, 500.0, region)
-    assert chosen.usd_per_hour == plain.usd_per_hour * Decimal(factor)
-    assert chosen.gpu_usd_per_hour == plain.gpu_usd_per_hour * Decimal(factor)
+    plain, chosen = hour(candidate()), hour(candidate(), region)
+    assert chosen.usd == plain.usd * Decimal(factor)
+    assert chosen.gpu_usd == plain.gpu_usd * Decimal(factor)
     assert len(chosen.lines) == (3 if region is None else 4)
 
 
 def test_without_an_offer_only_cpu_and_memory_are_lines() -> None:
-    cost = make_cost(replace(candidate(), offer=None), rates(), spec().resources, 500.0)
-    assert [line.name for line in cost.lines] == ["CPU", "memory"]
-    assert cost.gpu_usd_per_hour == 0
+    free = hour(replace(candidate(), offer=None))
+    assert [line.name for line in free.lines] == ["CPU", "memory"]
+    assert free.gpu_usd == 0
 
 
 def test_a_bursty_month_by_hand_to_the_cent() -> None:

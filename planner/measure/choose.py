@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.candidates import Candidate
-from planner.cost import make_cost
+from planner.cost import make_hour
 from planner.engine import resolve_engine
 from planner.errors import LaunchError
 from planner.measure.job import make_job, workload_load
@@ -55,7 +55,7 @@ class Subject(Struct, frozen=True):
         """The price of one container of it."""
         if self.option:
             return self.option.cost.usd_per_hour
-        return make_cost(self.candidate, catalog.rates, spec.resources, 1.0, spec.region).usd_per_hour
+        return make_hour(self.candidate, catalog.rates, spec.resources, spec.region).usd
 
 
 def choose(

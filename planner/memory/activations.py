@@ -60,8 +60,8 @@ def _stage_widths(
     facts: ModelFacts, tp: int, ep_size: int, quantized: bool, pp: int, stage: int
 ) -> tuple[LayerWidths, ...]:
     """The different widths of a stage's layers, in the order in which they first run."""
-    runs = stage_runs(facts, pp)[stage]
-    return tuple(dict.fromkeys(layer_widths(run.layer, tp, ep_size, quantized) for run in runs))
+    layers = dict.fromkeys(run.layer for run in stage_runs(facts, pp)[stage])
+    return tuple(dict.fromkeys(layer_widths(layer, tp, ep_size, quantized) for layer in layers))
 
 
 def _uses_triton_mxfp4(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> bool:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from planner.engine import V0_33
 from planner.memory.allocator import block_bytes, rounded
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors
-from planner.memory.formats.place import kernel_generation
+from planner.memory.formats.place import DATACENTER_BLACKWELL, kernel_generation
 from planner.memory.stages import first_alike, stage_ranges, stage_runs
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
 from planner.model.quantization import engine_quantization, layer_kinds, module_scheme
@@ -60,7 +60,7 @@ class Rank:
             id(facts),
             None if any_gpu else _kernels(facts, gpu, engine),
             engine.rules,
-            engine.dtype,
+            ITEMSIZE_BYTES[engine.dtype],
             engine.quantization,
             engine.language_model_only,
             engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
@@ -76,12 +76,14 @@ class Rank:
         return isinstance(other, Rank) and self._key == other._key
 
 
-def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[int | None, ...] | None:
+def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[object, ...] | None:
     """What decides which kernels pack the weights; None where no kernel does."""
     if facts.quantization is None and engine.quantization is None and _is_plain(facts):
         return None
+    generation = kernel_generation(gpu.compute_capability)
     locks = gpu.sms if engine.rules < V0_33 else None  # formats/place.py marlin_locks
-    return (kernel_generation(gpu.compute_capability), locks, engine.flashinfer)
+    dtype = engine.dtype if generation in DATACENTER_BLACKWELL else None  # formats/unquantized.py: elsewhere its size
+    return (generation, locks, engine.flashinfer, dtype)
 
 
 @lru_cache(maxsize=64)

@@ -104,13 +104,13 @@ def llama_layers(text: Config, shape: Shape) -> tuple[Layer, ...]:
     mlp_bias = shape.mlp_bias or bool(optional(text, "mlp_bias", default=False))
     mlp = gated_mlp(required(text, "hidden_size"), required(text, "intermediate_size"), bias=mlp_bias)
     norms = norms_of(text, shape)
-    heads = read_heads(text)
-    layers = []
-    for window in layer_windows(text):
+    heads, windows = read_heads(text), layer_windows(text)
+    layers = {}
+    for window in dict.fromkeys(windows):
         kind = "sliding_attention" if window.tokens else "full_attention"
         cache = attention_cache(heads, window.kind, window.tokens)
-        layers.append(Layer((*attention_block(text, shape, kind), *mlp, *norms), (cache,)))
-    return tuple(layers)
+        layers[window] = Layer((*attention_block(text, shape, kind), *mlp, *norms), (cache,))
+    return tuple(layers[window] for window in windows)
 
 
 def llama_like(config: Config, shape: Shape = LLAMA) -> ModelFacts:
