@@ -58,15 +58,16 @@ def compare(
     if base is not None:
         sys.exit(_print_changes(specs, base, **asked))
 
+    from planner.cli.many import plan_many
     from planner.cli.paint import paint
-    from planner.cli.planning import check_all, plan_from
+    from planner.cli.planning import check_all
     from planner.comparison import compare as compare_plans
     from planner.explain.compare import comparison_csv, comparison_document, explain_comparison
     from planner.explain.plot import plot_comparison
     from planner.explain.text import warning_lines
 
     check_all(specs, **asked)
-    plans = [plan_from(spec, **asked).plan for spec in specs]
+    plans = plan_many(specs, **asked)
     rows = compare_plans(plans, sort)
     if html:
         from planner.report import write_comparison_report
