@@ -69,6 +69,10 @@ WRONG_KINDS = [  # change, what the sentence says
         {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": 5}}},
         "quantization_config.config_groups.group_0: 5 is not a mapping",
     ),
+    (
+        {"quantization_config": {"quant_method": "gptq", "modules_in_block_to_quantize": [["a"], 5]}},
+        'modules_in_block_to_quantize: [["a"], 5] is not a list of texts, or of lists of them',
+    ),
     ({"quantization_config": {"quant_method": "awq"}}, "its values do not go together (KeyError: 'group_size', in"),
     (
         {"quantization_config": {"quant_method": "compressed-tensors", "ignore": ["re:("]}},

@@ -71,6 +71,10 @@ SCALES = Kind("a number above 0 or a list of them", lambda value: SCALE.accepts(
 FLAG = Kind("true or false", lambda value: isinstance(value, bool) or value in (0, 1))
 WORD = Kind("a text", lambda value: isinstance(value, str))
 WORDS = each(WORD)
+NAMES = Kind(
+    "a list of texts, or of lists of them",
+    lambda value: isinstance(value, list) and all(WORD.accepts(one) or is_list_of(WORD, one) for one in value),
+)
 LIST = Kind("a list", lambda value: isinstance(value, list))
 MAPPING = Kind("a mapping", lambda value: isinstance(value, dict))
 MAPPING_OR_WORD = Kind("a mapping or a text", lambda value: isinstance(value, dict | str))
@@ -156,7 +160,7 @@ QUANTIZATION = _fields(
         "modules_to_not_convert ignored_layers ignore exclude_modules exclude targets": WORDS,
         "config_groups weights input_activations quantized_layers producer quantization extra_config"
         " global_quant_config layer_quant_config transform_config": MAPPING,
-        "modules_in_block_to_quantize": LIST,
+        "modules_in_block_to_quantize": NAMES,
         "kv_cache_scheme": MAPPING_OR_WORD,
     }
 )
