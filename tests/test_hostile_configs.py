@@ -94,6 +94,11 @@ def test_more_experts_per_token_than_experts_is_refused() -> None:
     assert "each token would go to 9 of 4 experts" in refusal({**QWEN3_MOE, "num_experts_per_tok": 9})
 
 
+def test_a_model_that_sees_without_one_that_speaks_is_refused() -> None:
+    config = {**FAMILIES["internvl35_38b"]["config"], "llm_config": None}
+    assert "text_config / llm_config / language_config / thinker_config / decoder is missing" in refusal(config)
+
+
 def test_a_file_that_is_no_config_is_told_in_one_sentence() -> None:
     nonsense = dict.fromkeys(("hidden_size", "vocab_size", "head_dim", "num_attention_heads", "max_seq_len"), "x")
     with pytest.raises(ModelError, match=r"; and 2 more\. Use the file"):

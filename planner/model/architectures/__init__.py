@@ -199,7 +199,7 @@ def make_facts(checkpoint: Checkpoint) -> ModelFacts:
         facts = _described(checkpoint, architecture)
         engine_quantization(facts)
         impossible = impossible_size(facts)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ModelError(_contradictory(checkpoint, error)) from error
     if impossible:
         raise ModelError(f"{checkpoint.repo}: config.json: {impossible}. Use the file of the published checkpoint.")

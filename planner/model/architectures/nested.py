@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures import ARCHITECTURES, family_of
-from planner.model.architectures.reading import text_config
+from planner.model.architectures.reading import TEXT_CONFIG_KEYS, required, text_config
 from planner.model.context import derived_max_model_len
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def beside(config: Config, tower: Modules, *prefixes: tuple[str, str]) -> ModelF
 
 def nested_text(config: Config) -> dict[str, Any]:
     """The language model's config, whole; UnknownArchitectureError where its class is not one of ARCHITECTURES."""
+    required(config, *TEXT_CONFIG_KEYS)  # without it the outer class would be taken for its own language model
     text = text_config(config)
     name = _class_of(text)
     if name not in ARCHITECTURES:
