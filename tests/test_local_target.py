@@ -143,6 +143,20 @@ def test_a_process_that_died_later_is_seen(spec: Path) -> None:
     assert running(spec)["state"] == "running"
 
 
+def test_a_version_that_had_died_is_not_brought_back(spec: Path) -> None:
+    from planner.targets import local, local_process
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    now = local.observe("toy", None)
+    assert now is not None
+    assert local_process.end(int(now.provider_id.partition("@")[0]))
+    behave(spec, die="Segmentation fault")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "Nothing is left running." in done.err
+    assert "nothing runs" in gpuplan("status", spec).out
+
+
 def test_logs_can_be_followed_to_the_end(spec: Path) -> None:
     assert gpuplan("deploy", spec, "--yes").code == 0
     lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -121,7 +122,7 @@ def test_the_readiness_limit_is_kept_and_nothing_is_left(spec: Path, world: Worl
 
 def test_ctrl_c_while_waiting_leaves_nothing_and_says_so(spec: Path, world: World) -> None:
     put_snapshot(world.volume_path("gpuplan-weights"), LLAMA_70B, seconds=600)
-    interrupt_when(lambda: bool(world.containers.running()))
+    interrupt_when(lambda: bool(world.containers.running()), lambda: bool(world.of_rpc("AppStop")))
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "interrupted" in done.err
@@ -135,7 +136,7 @@ def test_ctrl_c_while_modal_deploy_runs_leaves_the_old_version(spec: Path, world
     spec.write_text(SPEC_7B)
     world.faults = [Fault("FunctionCreate", hang=True)]
     calls = len(world.of_rpc("FunctionCreate"))
-    interrupt_when(lambda: len(world.of_rpc("FunctionCreate")) > calls)
+    interrupt_when(lambda: len(world.of_rpc("FunctionCreate")) > calls, lambda: bool(world.of_rpc("AppList")))
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "Version 1 serves as before." in done.err
@@ -143,11 +144,13 @@ def test_ctrl_c_while_modal_deploy_runs_leaves_the_old_version(spec: Path, world
 
 def test_ctrl_c_while_the_lock_is_taken_leaves_none(spec: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider has it already, the answer comes too late."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     whole = modal_store.take_lock
 
     async def taken(*arguments: Any) -> None:
         await whole(*arguments)
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(600)
 
     monkeypatch.setattr(modal_store, "take_lock", taken)
     done = gpuplan("deploy", spec, "--yes")
@@ -225,14 +228,21 @@ def test_what_someone_else_launched_meanwhile_is_left_as_it_is(spec: Path, world
     assert [version.number for version in app.versions] == [1, 2]
 
 
-def interrupt_when(ready: Any) -> None:
-    """Ctrl-C for this process as soon as ``ready()``; a test run in the background of a script ignores it otherwise."""
+def interrupt_when(ready: Any, acted: Any) -> None:
+    """Ctrl-C for this process as soon as ``ready()``; again where nothing came of it.
+
+    A test run in the background of a script ignores it; Python drops it where it comes inside a weakref's callback.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def wait() -> None:
         while not ready():
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        while not acted():
+            os.kill(os.getpid(), signal.SIGINT)
+            until = time.monotonic() + 30
+            while time.monotonic() < until and not acted():
+                time.sleep(0.1)
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -214,6 +214,8 @@ def end_on_terminate() -> None:
     """SIGTERM ends a launch as Ctrl-C does: in order."""
 
     def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+        if not callable(signal.getsignal(signal.SIGINT)):  # ignored, as in the background of a script
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # asyncio has a handler of its own for it
 
     signal.signal(signal.SIGTERM, interrupt)

@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from planner.deployment.difference import DEAD
 from planner.deployment.running import Progress
 from planner.errors import LaunchError
 
@@ -71,6 +72,8 @@ def _end(target: Target, launched: Running | None) -> str:
 def _put_back(target: Target, now: Running | None, before: Running, say: Say) -> str:
     if now is None:
         return f"Version {before.version} does not run any more."
+    if before.state == DEAD:
+        return _end(target, now)
     if (now.version, now.state) == (before.version, before.state):
         return f"Version {before.version} serves as before."
     after = bring_back(target, now, before.version or 0, say)
