@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from planner.candidates import Candidate
+from planner.checks.quantization_shard import check_quantization_shard
 from planner.engine import resolve_engine
 from planner.errors import ModelError, UnknownArchitectureError
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
@@ -17,7 +19,7 @@ from planner.model.architectures import make_facts
 from planner.model.facts import Linear
 from planner.model.identity import Checkpoint
 from planner.spec import parse_spec
-from tests.made_facts import engine_of, gpu_of
+from tests.made_facts import catalog, engine_of, gpu_of
 
 if TYPE_CHECKING:
     from planner.model.facts import Layer, ModelFacts
@@ -148,3 +150,52 @@ def test_step_groups_its_windows_beside_the_full_layers(
     kv_cache = plan_kv_cache(layouts, [10**15] * pp, engine)
     assert [layout.bytes_per_block for layout in layouts] == stages
     assert (kv_cache.num_blocks, kv_cache.tokens) == (blocks, tokens)
+
+
+SCOUT, NEXT = "meta-llama/Llama-4-Scout-17B-16E-Instruct", "Qwen/Qwen3-Next-80B-A3B-Instruct"
+FP8_BLOCKS = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+
+
+def shipped(repo: str, **changes: Any) -> ModelFacts:
+    """A model of the catalogue under a config.json with other keys."""
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint
+    return make_facts(replace(checkpoint, config={**checkpoint.config, **changes}))
+
+
+def test_llama_4_leaves_its_tower_unquantized_whatever_the_checkpoint_names() -> None:
+    facts = shipped(SCOUT, quantization_config=FP8_BLOCKS)
+    linears = [module for module in facts.tower if isinstance(module, Linear)]
+    assert linears
+    assert not any(linear.quantizable for linear in linears)
+
+
+def test_an_outer_config_that_is_silent_overrides_a_tied_text_config() -> None:
+    checkpoint = catalog().find_model(SCOUT)
+    assert checkpoint
+    text = {**checkpoint.config["text_config"], "tie_word_embeddings": True}
+    assert not shipped(SCOUT, text_config=text).tied_embedding
+    assert shipped(SCOUT, text_config=text, tie_word_embeddings=True).tied_embedding
+
+
+def test_qwen3_5_asks_its_text_config_first() -> None:
+    repo = "Qwen/Qwen3.5-27B"
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint
+    text = {**checkpoint.config["text_config"], "tie_word_embeddings": True}
+    assert shipped(repo, text_config=text, tie_word_embeddings=False).tied_embedding
+
+
+def test_interleaved_gates_of_a_delta_net_are_one_part_that_blocks_must_divide() -> None:
+    facts, gpu = shipped(NEXT, quantization_config=FP8_BLOCKS), gpu_of("H100")
+    refusals = {
+        tp: check_quantization_shard(facts, Candidate(gpu, None, tp, tp, 1), engine_of(NEXT, "H100", tp=tp))
+        for tp in (1, 4)
+    }
+    assert refusals[1] is None
+    assert refusals[4]
+    assert "output_partition_size = 16 is not divisible by weight quantization block_n = 128" in refusals[4].reason
+
+
+def test_exaone_3_is_configured_by_its_repositorys_code() -> None:
+    assert shipped("LGAI-EXAONE/EXAONE-3.0-7.8B").needs_trust_remote_code

@@ -79,6 +79,17 @@ def test_groups_and_blocks_must_not_straddle_shards(
         assert refusal.available % refusal.needed
 
 
+def test_experts_with_one_scale_per_channel_have_no_kernel_where_humming_comes_first() -> None:
+    facts = model(MOE, published="ct_w8a16")
+    refusal = refuse(facts, "H200")
+    assert refusal
+    assert refusal.code == "quantization_shard"
+    assert "AssertionError: weight_quant.strategy == 'group'" in refusal.reason
+    assert refuse(facts, "H200", version="0.25.0") is None
+    assert refuse(facts, "L40S") is None
+    assert refuse(model(DOWN, published="ct_w8a16"), "H200") is None
+
+
 def test_expert_parallelism_keeps_blocks_whole() -> None:
     facts = model(MOE, published="fp8_block")
     assert refuse(facts, "H100", 4, version="0.25.0", enable_expert_parallel=True) is None

@@ -8,7 +8,7 @@ from planner.checks.refusal import Refusal
 from planner.engine import V0_33
 from planner.memory.formats.float8 import refined_block
 from planner.memory.formats.integer import wna16_group_size
-from planner.memory.formats.place import NATIVE_FP8
+from planner.memory.formats.place import HOPPER, NATIVE_FP8
 from planner.memory.formats.shard import expert_shard, linear_shard
 from planner.model.facts import Linear
 from planner.model.quantization import quantized_modules
@@ -115,8 +115,8 @@ def _judge_experts(
 ) -> Refusal | None:
     if scheme.storage == "fp8" and scheme.granularity == "block":
         return _judge_expert_blocks(scheme, shard, tp, candidate, engine)
-    if scheme.storage == "int" and scheme.group_size != -1:
-        return _judge_expert_groups(scheme, shard)
+    if scheme.storage == "int":
+        return _judge_channel_experts(scheme, candidate, engine) or _judge_expert_groups(scheme, shard)
     if scheme.storage == "mxfp8" and shard.intermediate % MX_GROUP_SIZE:
         says = f"MXFP8 MoE requires intermediate_size_per_partition divisible by 32, got {shard.intermediate}."
         return _refusal(says, MX_GROUP_SIZE, shard.intermediate)
@@ -142,8 +142,22 @@ def _judge_expert_blocks(
     return _refusal(f"The {side} = {width} is not divisible by weight quantization {label} = {block}.", block, width)
 
 
+def _judge_channel_experts(scheme: Scheme, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    """One scale per channel is for Marlin alone; Hopper prefers Humming (quantization/utils/humming/priority.py)."""
+    humming = engine.rules >= V0_33 and candidate.gpu.compute_capability == HOPPER
+    if scheme.group_size != -1 or scheme.method != "compressed-tensors" or not humming:
+        return None
+    return Refusal(
+        CODE,
+        "Experts packed with one scale per channel run on Marlin alone, which gives way to Humming on this GPU; vLLM: "
+        "AssertionError: weight_quant.strategy == 'group' (CompressedTensorsWNA16MoEMethod).",
+    )
+
+
 def _judge_expert_groups(scheme: Scheme, shard: ExpertShard) -> Refusal | None:
     group, width = scheme.group_size, shard.intermediate
+    if group == -1:
+        return None
     if scheme.method != "compressed-tensors":
         if wna16_group_size(shard, scheme) is None:
             return _refusal("AssertionError: group_size >= 32 (moe_wna16, which halves groups to fit)", 32, width)

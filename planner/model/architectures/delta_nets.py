@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FULL_ATTENTION_INTERVAL = 4  # transformers' Qwen3NextConfig and Qwen3_5TextConfig: every fourth layer attends
 # The checkpoint's parts of the fused projections. Qwen3-Next ships them fused, Qwen3.5 apart.
-NEXT_NAMES = (("in_proj_qkvz",) * 4, ("in_proj_ba",) * 2)
+NEXT_NAMES = (("in_proj_qkvz",) * 4, ("in_proj_ba",))
 QWEN3_5_NAMES = (("in_proj_qkv",) * 3 + ("in_proj_z",), ("in_proj_b", "in_proj_a"))
 
 

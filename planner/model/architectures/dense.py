@@ -202,11 +202,12 @@ def phi3(config: Config) -> ModelFacts:
 
 
 def exaone(config: Config) -> ModelFacts:
-    """EXAONE 3: Llama under other key names."""
+    """EXAONE 3: Llama under other key names; its config class is Python code of the repository."""
     text = text_config(config)
     renamed = {**text, "num_hidden_layers": required(text, "num_layers", "num_hidden_layers")}
     layers = llama_layers(renamed, LLAMA)
-    return assemble(config, layers, Body(tied=True, flags={"layers_prefix": "transformer.h"}))
+    flags = {"layers_prefix": "transformer.h", "needs_trust_remote_code": True}
+    return assemble(config, layers, Body(tied=True, flags=flags))
 
 
 def starcoder2(config: Config) -> ModelFacts:

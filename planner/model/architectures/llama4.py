@@ -18,6 +18,7 @@ from planner.model.architectures.blocks import (
     replicated,
 )
 from planner.model.architectures.dense import Shape, norms_of, read_heads, rope_of
+from planner.model.architectures.intern_vit import unquantized
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.towers import self_attention, under
 from planner.model.facts import Layer, Linear, Output, Parameter
@@ -37,7 +38,7 @@ def llama4(config: Config) -> ModelFacts:
     count = required(text, "num_local_experts")
     body = Body(
         num_experts=count,
-        tower=llama4_tower(config) if "vision_config" in config else (),
+        tower=unquantized(llama4_tower(config)) if "vision_config" in config else (),
         flags={"layers_prefix": "language_model.model.layers", "name_prefixes": PREFIXES},
     )
     layers = [_layer(text, index) for index in range(required(text, "num_hidden_layers"))]

@@ -12,6 +12,26 @@ if TYPE_CHECKING:
     Config = Mapping[str, Any]
 
 # Where multimodal checkpoints keep the language model's own config, in transformers' get_text_config order.
+# outer configs whose class of transformers 5 is untied by default (tie_word_embeddings of Llama4Config and its like)
+UNTIED_OUTSIDE = frozenset(
+    (
+        "aria",
+        "glm46v",
+        "glm4v",
+        "glm4v_moe",
+        "idefics3",
+        "llama4",
+        "llava",
+        "llava_next",
+        "llava_onevision",
+        "qwen2_5_vl",
+        "qwen2_vl",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "smolvlm",
+    )
+)
+TIED_INSIDE = ("qwen3_5", "qwen3_5_moe")
 TEXT_CONFIG_KEYS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
 
 
@@ -47,8 +67,15 @@ def optional(config: Config, *names: str, default: Any = None) -> Any:
 
 
 def is_tied(config: Config, default: bool) -> bool:
-    """tie_word_embeddings of the language model; ``default`` is transformers' class default."""
-    for holder in (config, text_config(config)):
+    """tie_word_embeddings of the language model; ``default`` is transformers' class default.
+
+    The outer config decides (vllm/config/vllm.py VllmConfig.with_hf_config). Where it is silent and its class says no,
+    what text_config says is overridden. Qwen3.5 asks text_config first (models/qwen3_5.py).
+    """
+    text, model_type = text_config(config), config.get("model_type")
+    if config.get("tie_word_embeddings") is None and text is not config and model_type in UNTIED_OUTSIDE:
+        return False
+    for holder in (text, config) if model_type in TIED_INSIDE else (config, text):
         if holder.get("tie_word_embeddings") is not None:
             return bool(holder["tie_word_embeddings"])
     return default

@@ -41,10 +41,13 @@ def gated_delta_net(
 ) -> Modules:
     """One gated delta net (QwenGatedDeltaNetAttention).
 
-    ``names``: the checkpoint's parts of in_proj_qkvz (q, k and v together or not, then z) and of in_proj_ba (b, a).
+    ``names``: the checkpoint's parts of in_proj_qkvz (q, k and v together or not, then z) and of in_proj_ba: b and a,
+    or one for both where they are interleaved by key head and stay one part of the layer (create_ba_proj).
     """
     qkvz = (heads.keys, heads.keys, heads.values, heads.values)
     parts = (heads.key_heads, heads.key_heads, heads.value_heads, heads.value_heads)
+    count = len(names[1])
+    ba = _named((2 * heads.value_heads // count,) * count, (heads.value_heads,) * count, names[1])
     return (
         Linear(
             f"{prefix}.conv1d",
@@ -54,12 +57,7 @@ def gated_delta_net(
             quantizable=False,
         ),
         Linear(f"{prefix}.in_proj_qkvz", heads.hidden_size, _named(qkvz, parts, names[0]), "column"),
-        Linear(
-            f"{prefix}.in_proj_ba",
-            heads.hidden_size,
-            _named((heads.value_heads,) * 2, (heads.value_heads,) * 2, names[1]),
-            "column",
-        ),
+        Linear(f"{prefix}.in_proj_ba", heads.hidden_size, ba, "column"),
         Parameter(f"{prefix}.dt_bias", (heads.value_heads,), split_dim=0),
         Parameter(f"{prefix}.A_log", (heads.value_heads,), split_dim=0, dtype="float32"),
         *norm(f"{prefix}.norm", heads.value_dim),
