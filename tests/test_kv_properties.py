@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from planner.checks.kv_cache import check_kv_cache
 from planner.memory.kv_cache import longest_context, needed_bytes, plan_kv_cache, stage_layouts
 from planner.model.facts import Cache
 from tests.hand_made import FULL, GIB, LATENT, SPARSE, engine_of, facts_of, gated_delta_net, gpu
@@ -94,3 +95,21 @@ def test_the_longest_context_fits_and_one_more_token_does_not(
         assert needed_bytes(layouts[0], replace(engine, max_model_len=longest)) <= available
     if longest < facts.max_model_len:
         assert needed_bytes(layouts[0], replace(engine, max_model_len=longest + 1)) > available
+
+
+@given(MODELS, GPUS, VERSIONS, st.integers(1, 5))
+def test_what_a_refusal_says_is_needed_is_exactly_enough_on_every_stage(
+    facts: ModelFacts, gpu_name: str, version: str, pp: int
+) -> None:
+    pp = min(pp, facts.num_hidden_layers)
+    engine = engine_of(facts, gpu_name, version=version)
+    layouts = stage_layouts(facts, gpu(gpu_name), engine, 1, pp)
+    refusal = check_kv_cache(layouts, [1] * pp, engine, 0)
+    if refusal is None or refusal.code != "kv_cache":
+        return
+    needed = refusal.needed
+    assert isinstance(needed, int)
+    assert check_kv_cache(layouts, [needed] * pp, engine, 0) is None
+    short = check_kv_cache(layouts, [needed - 1] * pp, engine, 0)
+    assert short
+    assert (short.needed, short.available) == (needed, needed - 1)

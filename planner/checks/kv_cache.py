@@ -21,18 +21,23 @@ GIB = 2**30
 def check_kv_cache(
     layouts: Sequence[KvLayout], available_bytes: Sequence[int], engine: EngineConfig, longest: int
 ) -> Refusal | None:
-    """_check_enough_kv_cache_memory on every stage; ``longest`` is the longest context that would fit (0: none)."""
+    """_check_enough_kv_cache_memory on every stage; ``longest`` is the longest context that would fit (0: none).
+
+    The engine stops at the first stage that is short. The numbers here are of the one that lacks most: with them
+    every stage starts.
+    """
     whole = layouts[0]  # stages differ in a block's bytes alone
     if whole.ungroupable:
         return Refusal("engine_support", f"vLLM cannot lay out this model's KV cache: {whole.ungroupable}.")
     if whole.attention_free:
         return None
     blocks = needed_blocks(whole, engine)
-    for layout, available in zip(layouts, available_bytes, strict=True):
-        needed = blocks * layout.bytes_per_block
-        if available <= 0 or needed > available:
-            return Refusal(CODE, _reason(needed, available, engine, longest), needed, available)
-    return None
+    stages = ((blocks * layout.bytes_per_block, left) for layout, left in zip(layouts, available_bytes, strict=True))
+    short = [(needed, available) for needed, available in stages if available <= 0 or needed > available]
+    if not short:
+        return None
+    needed, available = max(short, key=lambda stage: stage[0] - stage[1])
+    return Refusal(CODE, _reason(needed, available, engine, longest), needed, available)
 
 
 def _reason(needed: int, available: int, engine: EngineConfig, longest: int) -> str:
