@@ -105,7 +105,7 @@ def rank_sizes(rank: Rank, pp: int) -> tuple[Sizes, ...]:
     facts = rank.facts
     before, alike = _sizes_before(rank), first_alike(facts, pp)
     outside = {stage: _outside_sizes(rank, pp, stage) for stage in dict.fromkeys(alike)}
-    anywhere = _sizes((_index_bytes(rank), *_deepstack_bytes(rank)))
+    anywhere = _sizes((_index_bytes(rank), *_deepstack_bytes(rank), *_token_buffer_bytes(rank)))
     return tuple(
         _sum((anywhere, outside[alike[stage]], _less(before[layers.stop], before[layers.start])))
         for stage, layers in enumerate(stage_ranges(facts.num_hidden_layers, pp))
@@ -186,6 +186,12 @@ def _deepstack_bytes(rank: Rank) -> tuple[int, ...]:
         return ()
     rows = rank.engine.max_num_batched_tokens * rank.facts.hidden_size
     return (rows * ITEMSIZE_BYTES[rank.dtype],) * rank.facts.deepstack_levels
+
+
+def _token_buffer_bytes(rank: Rank) -> tuple[int, ...]:
+    """models/gemma3n_mm.py per_layer_embeddings: a row for each token of a batch."""
+    values = rank.engine.max_num_batched_tokens * rank.facts.token_buffer_width
+    return (values * ITEMSIZE_BYTES[rank.dtype],) if values else ()
 
 
 @lru_cache(maxsize=2048)

@@ -96,7 +96,7 @@ CONFIG = _fields(
         "num_experts num_local_experts n_routed_experts moe_num_experts num_experts_per_token num_experts_per_tok"
         " n_shared_experts num_shared_experts moe_num_shared_experts moe_k moe_top_k top_k_experts": PARTS,
         "hidden_size n_embd d_model num_attention_heads n_head n_heads vocab_size padded_vocab_size head_dim"
-        " kv_channels global_head_dim attention_head_dim v_head_dim embed_dim width heads attention_heads num_heads"
+        " kv_channels global_head_dim attention_head_dim embed_dim heads attention_heads num_heads"
         " vt_hidden_size vt_num_attention_heads vt_intermediate_size qkv_hidden_size text_hidden_size"
         " out_hidden_size projector_input_dim projector_output_dim projector_hidden_size vision_output_dim"
         " alignment_intermediate_size position_embedding_size num_position_embeddings in_channels in_chans num_channels"
@@ -107,17 +107,29 @@ CONFIG = _fields(
         " linear_num_key_heads linear_num_value_heads linear_key_head_dim linear_value_head_dim linear_conv_kernel_dim"
         " short_conv_kernel_size conv_kernel mamba_d_conv conv_L_cache conv_dim mamba_num_heads mamba_head_dim"
         " mamba_n_heads mamba_d_head mamba_d_state mamba_n_groups ssm_state_size state_size n_groups chunk_size"
-        " mamba_chunk_size kv_lora_rank o_lora_rank o_groups qk_rope_head_dim index_head_dim index_n_heads index_topk"
+        " mamba_chunk_size kv_lora_rank o_lora_rank o_groups index_head_dim index_n_heads index_topk"
         " sparse_index_dim sparse_num_index_heads sparse_block_size sparse_topk_blocks hc_mult decoder_sparse_step"
         " interleave_moe_layer_step full_attention_interval block_multiple_of": COUNT,
-        "intermediate_size ffn_hidden_size ffn_dim n_inner intermediate_size_mlp dense_intermediate_size block_ff_dim"
+        "intermediate_size": whole(0, also=lambda value: is_list_of(COUNT, value)),
+        "ffn_hidden_size ffn_dim n_inner intermediate_size_mlp dense_intermediate_size block_ff_dim"
         " expert_intermediate_size shared_expert_intermediate_size shared_intermediate_size"
         " moe_shared_expert_intermediate_size moe_latent_size routed_expert_hidden_size share_expert_dim"
         " share_expert_dims hidden_size_per_layer_input vocab_size_per_layer_input q_lora_rank qk_nope_head_dim"
+        " qk_rope_head_dim v_head_dim"
         " rotary_dim rope_dim attn_res_block_size attention_chunk_size mamba_d_ssm d_inner num_ln_in_parallel_attn"
         " sliding_window sliding_window_size": COUNT_OR_NONE,
-        "max_position_embeddings n_positions max_seq_len seq_length model_max_length max_target_positions"
+        "encoder_layers decoder_layers conf_num_hidden_layers": PARTS,
+        "encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim num_mel_bins"
+        " max_source_positions downsample_hidden_size output_dim scale_factor downsample_factor num_patches input_dim"
+        " n_embed projection_dim laurel_rank altup_num_inputs input_feat_size conf_attention_chunk_size"
+        " conf_attention_context_left conf_num_attention_heads conf_conv_kernel_size expert_hidden_dim"
+        " expert_ffn_hidden_size share_q_dim": COUNT,
+        "zero_expert_num conf_attention_context_right": COUNT_OR_NONE,
+        "num_attention_heads_per_layer sscp_conv_channel_size": each(COUNT),
+        "max_position_embedding max_position_embeddings n_positions max_seq_len seq_length model_max_length"
+        " max_target_positions"
         " max_sequence_length max_seq_length seq_len original_max_position_embeddings": TOKENS,
+        "width": whole(1, also=lambda value: isinstance(value, dict)),  # DeepSeek-OCR: of each encoder
         "mamba_dt_rank time_step_rank": COUNT_OR_AUTO,
         "moe_layer_start_index moe_layer_end_index moe_layer_interval select_layer": INTEGER,
         "image_size patch_size": COUNT_OR_PAIR,
@@ -141,8 +153,10 @@ CONFIG = _fields(
         " use_sliding_window use_qk_norm qk_layernorm qk_normalization use_double_wide_mlp use_expert_bias"
         " use_routing_bias use_full_rank_gate use_head_wise_attn_gate mla_use_output_gate latent_moe_use_norm"
         " multi_query multi_query_attention new_decoder_architecture parallel_attn do_layer_norm_before use_cla"
-        " block_auto_adjust_ff_dim standardize": FLAG,
-        "text_config llm_config language_config thinker_config vision_config rope_scaling rope_parameters attn_config"
+        " block_auto_adjust_ff_dim standardize post_norm projector_use_layernorm qk_norm attention_sinks"
+        " swa_attention_sink_enabled use_mla": FLAG,
+        "text_config llm_config language_config thinker_config vision_config audio_config projector_config"
+        " rope_scaling rope_parameters attn_config"
         " ffn_config linear_attn_config sparse_attention_config img_token_compression_config attention_other_setting"
         " quantization_config attention ffn": MAPPING,
         "block_configs": MAPPINGS,
@@ -169,6 +183,7 @@ QUANTIZATION = _fields(
 # The parts of the file that are read, and what stands in each.
 PARTS_READ = {
     **dict.fromkeys(("text_config", "llm_config", "language_config", "thinker_config", "decoder"), CONFIG),
+    **dict.fromkeys(("audio_config", "projector_config"), CONFIG),
     **dict.fromkeys(("vision_config", "encoder_config", "attn_config", "ffn_config", "linear_attn_config"), CONFIG),
     **dict.fromkeys(("sparse_attention_config", "img_token_compression_config", "attention_other_setting"), CONFIG),
     **dict.fromkeys(("rope_scaling", "rope_parameters", "full_attention", "sliding_attention"), CONFIG),

@@ -221,6 +221,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
     index_heads: int | None = None  # that buffer holds so many heads, divided over TP; None: one for all
     deepstack_levels: int = 0  # vision features added to early layers: one buffer of hidden states per level
+    token_buffer_width: int = 0  # values that the class keeps for each token of a batch
     tables_everywhere: bool = False  # the class builds embedding, final norm and head on every pipeline stage
     embedding_everywhere: bool = False  # the class builds the embedding alone on every pipeline stage
     head_replicated: bool = False  # the lm_head is built whole on every rank

@@ -1,0 +1,116 @@
+"""DeepSeek-OCR: SAM and CLIP, side by side, before a small mixture of experts.
+
+vllm/model_executor/models/{deepseek_ocr,deepencoder}.py. Neither encoder has a config of its own: the sizes below are
+those that the class writes out (build_sam_vit_b, DeepseekOCRForCausalLM.__init__).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from planner.errors import ModelError
+from planner.model.architectures.blocks import norm, replicated
+from planner.model.architectures.image_encoders import clip_encoder
+from planner.model.architectures.moe_kin import deepseek_moe
+from planner.model.architectures.reading import required, text_config
+from planner.model.architectures.towers import patch_embedding, under
+from planner.model.architectures.vision import with_tower
+from planner.model.facts import Parameter
+
+if TYPE_CHECKING:
+    from planner.model.architectures.blocks import Modules
+    from planner.model.architectures.reading import Config
+    from planner.model.facts import ModelFacts
+
+SAM_WIDTH, SAM_LAYERS, SAM_HEADS, SAM_PATCH, SAM_SIDE, SAM_WINDOW = 768, 12, 12, 16, 1024, 14
+SAM_GLOBAL = frozenset({2, 5, 8, 11})  # layers without a window
+SAM_CHANNELS = (256, 512, 1024)  # of the neck and of the two convolutions behind it
+CLIP = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 14,
+}
+PREFIXES = (
+    ("model.embed_tokens.", "language_model.model.embed_tokens."),
+    ("model.layers.", "language_model.model.layers."),
+    ("model.norm.", "language_model.model.norm."),
+    ("lm_head.", "language_model.lm_head."),
+    ("model.", ""),
+)
+
+
+def deepseek_ocr(config: Config) -> ModelFacts:
+    """DeepSeek's experts on plain attention; two learned marks that every pipeline stage has."""
+    text = text_config(config)
+    if text.get("use_mla", True) and (text.get("qk_nope_head_dim") or text.get("qk_rope_head_dim")):
+        raise ModelError(
+            "config.json of DeepseekOCRForCausalLM: the language model has latent attention (qk_nope_head_dim). Only "
+            "plain attention is described here, so the KV cache cannot be counted. Use the published checkpoint."
+        )
+    projector = required(config, "projector_config")
+    width = required(projector, "n_embed")
+    if projector.get("projector_type") != "linear":
+        raise ModelError(
+            f"config.json of DeepseekOCRForCausalLM: projector_type {projector.get('projector_type')} is not "
+            "described; published checkpoints have linear. Use one of them."
+        )
+    tower = (
+        *sam_encoder("sam_model"),
+        *clip_layers("vision_model"),
+        replicated("projector.layers", required(projector, "input_dim"), width, bias=True, quantizable=False),
+    )
+    facts = with_tower(replace(deepseek_moe(config), needs_trust_remote_code=False), tower, *PREFIXES)
+    marks = tuple(Parameter(name, (width,)) for name in ("image_newline", "view_seperator"))  # the class's spelling
+    return replace(facts, everywhere=(*facts.everywhere, *marks))
+
+
+def sam_encoder(prefix: str) -> Modules:
+    """SAM's base encoder with two more convolutions: plain torch, whole on every rank."""
+    side = SAM_SIDE // SAM_PATCH
+    neck, middle, last = SAM_CHANNELS
+    layers = tuple(
+        module
+        for index in range(SAM_LAYERS)
+        for module in under(f"{prefix}.blocks.0", _sam_layer(side if index in SAM_GLOBAL else SAM_WINDOW))
+    )
+    return (
+        *patch_embedding(f"{prefix}.patch_embed.proj", SAM_WIDTH, 3, SAM_PATCH, SAM_PATCH, bias=True),
+        Parameter(f"{prefix}.pos_embed", (1, side, side, SAM_WIDTH)),
+        *layers,
+        Parameter(f"{prefix}.neck.0.weight", (neck, SAM_WIDTH, 1, 1)),
+        *norm(f"{prefix}.neck.1", neck, bias=True),
+        Parameter(f"{prefix}.neck.2.weight", (neck, neck, 3, 3)),
+        *norm(f"{prefix}.neck.3", neck, bias=True),
+        Parameter(f"{prefix}.net_2.weight", (middle, neck, 3, 3)),
+        Parameter(f"{prefix}.net_3.weight", (last, middle, 3, 3)),
+    )
+
+
+def _sam_layer(side: int) -> Modules:
+    """One layer that looks at ``side`` by ``side`` patches, with positions relative to each other."""
+    relative = (2 * side - 1, SAM_WIDTH // SAM_HEADS)
+    return (
+        *norm("norm1", SAM_WIDTH, bias=True),
+        replicated("attn.qkv", SAM_WIDTH, 3 * SAM_WIDTH, bias=True, quantizable=False),
+        replicated("attn.proj", SAM_WIDTH, SAM_WIDTH, bias=True, quantizable=False),
+        Parameter("attn.rel_pos_h", relative),
+        Parameter("attn.rel_pos_w", relative),
+        *norm("norm2", SAM_WIDTH, bias=True),
+        replicated("mlp.lin1", SAM_WIDTH, 4 * SAM_WIDTH, bias=True, quantizable=False),
+        replicated("mlp.lin2", 4 * SAM_WIDTH, SAM_WIDTH, bias=True, quantizable=False),
+    )
+
+
+def clip_layers(prefix: str) -> Modules:
+    """CLIP's large encoder; SAM's features take the place of its patches, whose weights it keeps."""
+    modules = clip_encoder(CLIP, CLIP["num_hidden_layers"])
+    return tuple(
+        replace(module, name=module.name.replace("vision_tower.vision_model", prefix).replace("encoder", "transformer"))
+        for module in modules
+    )
