@@ -139,6 +139,7 @@ ARCHITECTURES: dict[str, str] = {
     "Olmo2ForCausalLM": "dense.olmo2",
     "Olmo3ForCausalLM": "dense.olmo2",
     "OlmoForCausalLM": "llama_kin.olmo",
+    "OlmoHybridForCausalLM": "delta_nets.olmo_hybrid",
     "OlmoeForCausalLM": "moe_kin.olmoe",
     "OrionForCausalLM": "llama_kin.orion",
     "PaddleOCRVLForConditionalGeneration": "readers.paddleocr_vl",

@@ -1,6 +1,6 @@
-"""Gated-delta-net hybrids: Qwen3-Next, and Qwen3.5 / Qwen3.6 with dense or expert layers and a vision tower.
+"""Gated-delta-net hybrids: Qwen3-Next, Qwen3.5 / Qwen3.6 with dense or expert layers and a vision tower, OLMo Hybrid.
 
-vllm/model_executor/models/qwen3_next.py and qwen3_5.py.
+vllm/model_executor/models/{qwen3_next,qwen3_5,olmo_hybrid}.py.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR, rope_cache,
 from planner.model.architectures.states import DeltaHeads, delta_cache, gated_delta_net
 from planner.model.architectures.towers import qwen3_vl_tower
 from planner.model.architectures.vision import QWEN_PREFIXES, with_tower
-from planner.model.facts import Layer
+from planner.model.facts import Layer, Linear, Output, Parameter
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
     from planner.model.architectures.reading import Config
-    from planner.model.facts import Cache, ModelFacts, Parameter
+    from planner.model.facts import Cache, ModelFacts
 
 FULL_ATTENTION_INTERVAL = 4  # transformers' Qwen3NextConfig and Qwen3_5TextConfig: every fourth layer attends
 # The checkpoint's parts of the fused projections. Qwen3-Next ships them fused, Qwen3.5 apart.
@@ -97,7 +97,12 @@ def _layer(text: Config, kind: str, names: tuple[tuple[str, ...], tuple[str, ...
 
 
 def _delta_net(text: Config, names: tuple[tuple[str, ...], tuple[str, ...]]) -> tuple[Modules, Cache]:
-    heads = DeltaHeads(
+    heads = _delta_heads(text)
+    return gated_delta_net(heads, names), delta_cache(heads, text.get("mamba_ssm_dtype"))
+
+
+def _delta_heads(text: Config) -> DeltaHeads:
+    return DeltaHeads(
         hidden_size=required(text, "hidden_size"),
         key_heads=required(text, "linear_num_key_heads"),
         value_heads=required(text, "linear_num_value_heads"),
@@ -105,7 +110,6 @@ def _delta_net(text: Config, names: tuple[tuple[str, ...], tuple[str, ...]]) -> 
         value_dim=required(text, "linear_value_head_dim"),
         conv_kernel=required(text, "linear_conv_kernel_dim"),
     )
-    return gated_delta_net(heads, names), delta_cache(heads, text.get("mamba_ssm_dtype"))
 
 
 def _attention(text: Config) -> tuple[Modules, Cache]:
@@ -143,3 +147,56 @@ def _experts(text: Config) -> Modules:
         *shared_mlp,
         *experts(hidden_size, required(text, "moe_intermediate_size"), count, required(text, "num_experts_per_tok")),
     )
+
+
+def olmo_hybrid(config: Config) -> ModelFacts:
+    """OLMo Hybrid: OLMo 3's attention between delta nets whose b and a lie apart; tables on every stage."""
+    text = text_config(config)
+    layers = [_olmo_layer(text, kind) for kind in layer_types(text)]
+    return assemble(config, layers, Body(flags={"tables_everywhere": True}))
+
+
+def _olmo_layer(text: Config, kind: str) -> Layer:
+    size = required(text, "hidden_size")
+    mlp = gated_mlp(size, required(text, "intermediate_size"))
+    if kind == "linear_attention":
+        heads = _delta_heads(text)
+        norms = norm("input_layernorm", size) + norm("post_attention_layernorm", size)
+        cache = replace(delta_cache(heads, text.get("mamba_ssm_dtype")), checkpoint_blocks=False)  # always FLA's kernel
+        return Layer((*_olmo_delta_net(heads), *mlp, *norms), (cache,))
+    count = required(text, "num_attention_heads")
+    attends = Heads(size, count, optional(text, "num_key_value_heads", default=count), size // count)
+    modules = (
+        *attention(attends),
+        *norm("self_attn.k_norm", attends.num_kv_heads * attends.head_dim),
+        *norm("self_attn.q_norm", size),
+        *_olmo_rope(text, attends),
+        *mlp,
+        *norm("post_attention_layernorm", size),
+        *norm("post_feedforward_layernorm", size),
+    )
+    return Layer(modules, (attention_cache(attends),))
+
+
+def _olmo_delta_net(heads: DeltaHeads, prefix: str = "linear_attn") -> Modules:
+    """OlmoHybridGatedDeltaNetAttention."""
+    keys, values = Output(heads.keys, heads.key_heads), Output(heads.values, heads.value_heads)
+    single = Output(heads.value_heads, heads.value_heads)
+    return (
+        Linear(f"{prefix}.in_proj_qkvg", heads.hidden_size, (keys, keys, values, values), "column"),
+        Linear(f"{prefix}.b_proj", heads.hidden_size, (single,), "column"),
+        Linear(f"{prefix}.a_proj", heads.hidden_size, (single,), "column"),
+        Linear(f"{prefix}.conv1d", heads.conv_kernel, (keys, keys, values), "column", quantizable=False),
+        Parameter(f"{prefix}.dt_bias", (heads.value_heads,), split_dim=0),
+        Parameter(f"{prefix}.A_log", (heads.value_heads,), split_dim=0),
+        *norm(f"{prefix}.o_norm", heads.value_dim),
+        Linear(f"{prefix}.o_proj", heads.values, (Output(heads.hidden_size),), "row", in_heads=heads.value_heads),
+    )
+
+
+def _olmo_rope(text: Config, heads: Heads) -> Modules:
+    """None where the frequency is null: such models have no positions in attention."""
+    rope = rope_parameters(text)
+    if rope.get("rope_theta") is None:
+        return ()
+    return (rope_cache(heads.head_dim, required(text, "max_position_embeddings"), rope),)
