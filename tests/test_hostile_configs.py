@@ -80,6 +80,10 @@ WRONG_KINDS = [  # change, what the sentence says
     ),
     ({"hidden_size": 3}, "self_attn.qkv_proj would be 3 × 0 × 0 × 0"),
     ({"num_hidden_layers": 0}, "the model would have no layer"),
+    (
+        {"num_attention_heads": 30, "num_key_value_heads": 6, "head_dim": 128, "hidden_size": 4096},
+        "hidden_size (4096) is not a multiple of num_attention_heads (30)",
+    ),
 ]
 
 

@@ -6,6 +6,23 @@ from typing import TYPE_CHECKING
 
 from planner.model.facts import Embedding, Experts, Linear
 
+# config classes of transformers 5 that ask it (validate_architecture), even where head_dim is stated
+WHOLE_HEADS = frozenset(
+    (
+        "arcee",
+        "aria_text",
+        "cwm",
+        "deepseek_v2",
+        "gemma2",
+        "gemma3_text",
+        "hyperclovax",
+        "jais2",
+        "llama",
+        "minicpm3",
+        "vaultgemma",
+    )
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -33,6 +50,9 @@ def _impossible(facts: ModelFacts) -> Iterator[str]:
         for cache in run.layer.caches:
             if min(_cache_sizes(cache)) < 1 or cache.window_tokens == 0:
                 yield f"the {cache.kind} cache of a layer would hold nothing"
+    if facts.model_type in WHOLE_HEADS and facts.hidden_size % facts.num_attention_heads:
+        size, heads = facts.hidden_size, facts.num_attention_heads
+        yield f"hidden_size ({size}) is not a multiple of num_attention_heads ({heads})"
 
 
 def _sizes(module: Module) -> tuple[int, ...]:
