@@ -19,6 +19,33 @@ if TYPE_CHECKING:
     from planner.model.facts import Layer
 
 
+# classes of vLLM that make an lm_head of their own whatever tie_word_embeddings says
+NEVER_TIED = frozenset(
+    (
+        "AfmoeForCausalLM",
+        "DeepseekForCausalLM",
+        "DeepseekV2ForCausalLM",
+        "DeepseekV32ForCausalLM",
+        "DeepseekV3ForCausalLM",
+        "DeepseekV4ForCausalLM",
+        "Glm4MoeForCausalLM",
+        "Glm4MoeLiteForCausalLM",
+        "GlmMoeDsaForCausalLM",
+        "GptOssForCausalLM",
+        "JambaForCausalLM",
+        "KimiK3ForConditionalGeneration",
+        "KimiLinearForCausalLM",
+        "LongcatFlashForCausalLM",
+        "MiniMaxM2ForCausalLM",
+        "MiniMaxM3SparseForCausalLM",
+        "MiniMaxM3SparseForConditionalGeneration",
+        "NemotronHForCausalLM",
+        "OlmoeForCausalLM",
+        "Qwen3NextForCausalLM",
+    )
+)
+
+
 class Body(Struct, frozen=True):
     """What one family adds to the common shape. Names are the engine's."""
 
@@ -43,10 +70,11 @@ def assemble(config: Config, layers: Sequence[Layer], body: Body) -> ModelFacts:
     hidden_size = required(text, "hidden_size", "n_embd", "d_model")
     vocab_size = body.vocab_size or required(text, "vocab_size")
     heads = body.heads or required(text, "num_attention_heads", "n_head", "n_heads")
-    tied = is_tied(config, body.tied)
+    architecture = str((config.get("architectures") or ["?"])[0])
+    tied = is_tied(config, body.tied) and architecture not in NEVER_TIED
     head = Embedding("lm_head", vocab_size, hidden_size, body.lm_head_bias, pad_to=body.lm_head_pad, quantizable=True)
     return ModelFacts(
-        architecture=str((config.get("architectures") or ["?"])[0]),
+        architecture=architecture,
         model_type=str(text.get("model_type") or config.get("model_type") or ""),
         dtype=checkpoint_dtype(config),
         hidden_size=hidden_size,
