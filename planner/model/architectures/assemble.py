@@ -36,11 +36,13 @@ NEVER_TIED = frozenset(
         "KimiK3ForConditionalGeneration",
         "KimiLinearForCausalLM",
         "LongcatFlashForCausalLM",
+        "MiMoV2FlashForCausalLM",
         "MiniMaxM2ForCausalLM",
         "MiniMaxM3SparseForCausalLM",
         "MiniMaxM3SparseForConditionalGeneration",
         "NemotronHForCausalLM",
         "OlmoeForCausalLM",
+        "PhiMoEForCausalLM",
         "Qwen3NextForCausalLM",
     )
 )
