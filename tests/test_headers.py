@@ -30,6 +30,8 @@ BAD = [
     (b"[]", "its header is no mapping"),
     (text_of({"w": 5}), "the entry of w lacks a dtype"),
     (text_of({"w": {"dtype": "F32", "shape": [1]}}), "the entry of w lacks a dtype"),
+    (text_of({"w": {"dtype": "F32", "data_offsets": [0, 4]}}), "the entry of w lacks a dtype"),
+    (text_of({"w": {"shape": [1], "data_offsets": [0, 4]}}), "the entry of w lacks a dtype"),
     (text_of({"w": entry("F32", ["1"], 0, 4)}), "the entry of w lacks a dtype"),
     (text_of({"w": entry("F32", [-1], 0, 4)}), "the entry of w lacks a dtype"),
     (text_of({"w": entry("F32", [1.0], 0, 4)}), "the entry of w lacks a dtype"),
@@ -65,6 +67,7 @@ def test_sub_byte_and_empty_tensors_are_read() -> None:
 
 def test_metadata_is_no_tensor() -> None:
     assert parse_header(text_of({"__metadata__": {"format": "pt"}}), None, "f") == ()
+    assert parse_header(text_of({"__metadata__": {"shape": "square"}}), None, "f") == ()
 
 
 def test_the_file_must_end_with_its_last_tensor() -> None:

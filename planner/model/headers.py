@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, MsgspecError, Struct
+from msgspec.json import Decoder
 
 from planner.errors import ModelError
 from planner.model.json_files import holds_half_a_character
@@ -28,7 +29,19 @@ class TensorInfo(Struct, frozen=True):
     nbytes: int
 
 
+class _Entry(Struct):
+    """What a header says of a tensor. A part that is left out, as __metadata__ leaves out all, fits no tensor."""
+
+    dtype: str = ""
+    shape: tuple[Annotated[int, Meta(ge=0)], ...] = (-1,)
+    data_offsets: tuple[int, int] = (-1, -1)
+
+
+_ABSENT = _Entry()
+_DECODER = Decoder(dict[str, _Entry])
+
 LENGTH_BYTES = 8
+METADATA = "__metadata__"
 MOST_HEADER_BYTES = 100_000_000  # safetensors/src/tensor.rs MAX_HEADER_SIZE
 
 DTYPE_BITS = {
@@ -77,11 +90,12 @@ def parse_header(text: bytes, file_bytes: int | None, where: str) -> tuple[Tenso
     spans = []
     tensors = []
     for name, entry in _entries(text, where).items():
-        if name == "__metadata__":
-            continue
-        tensor, begin = _tensor(name, entry, where)
-        spans.append((begin, begin + tensor.nbytes, name))
-        tensors.append(tensor)
+        begin, end = entry.data_offsets
+        bits = prod(entry.shape) * DTYPE_BITS[entry.dtype] if entry.dtype in DTYPE_BITS else -1
+        if begin < 0 or bits < 0 or bits % 8 or end - begin != bits // 8:
+            raise _malformed(where, _contradiction(name, entry))
+        spans.append((begin, end, name))
+        tensors.append(TensorInfo(name, entry.dtype, entry.shape, end - begin))
     end = _check_spans(spans, where)
     start = LENGTH_BYTES + len(text)
     if file_bytes is not None and start + end != file_bytes:
@@ -94,7 +108,17 @@ def total_bytes(tensors: Iterable[TensorInfo]) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def _entries(text: bytes, where: str) -> Mapping[str, Any]:
+def _entries(text: bytes, where: str) -> Mapping[str, _Entry]:
+    """The tensors by name; what the quick decoder does not take is read again, to say why or that it is right."""
+    try:
+        entries = _DECODER.decode(text)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return {name: _entry(name, entry, where) for name, entry in _mapping(text, where).items() if name != METADATA}
+    entries.pop(METADATA, None)
+    return entries
+
+
+def _mapping(text: bytes, where: str) -> Mapping[str, Any]:
     try:
         entries = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -106,19 +130,25 @@ def _entries(text: bytes, where: str) -> Mapping[str, Any]:
     return entries
 
 
-def _tensor(name: str, entry: Any, where: str) -> tuple[TensorInfo, int]:
-    """One entry and the offset at which its data begin."""
+def _entry(name: str, entry: Any, where: str) -> _Entry:
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(begin), int(end)]} if _are_sizes(shape):
-            if dtype not in DTYPE_BITS:
-                raise _malformed(where, f"{name} has the unknown dtype {dtype!r}")
-            bits = prod(shape) * DTYPE_BITS[dtype]
-            if begin < 0 or bits % 8 or end - begin != bits // 8:
-                raise _malformed(
-                    where, f"{name} is {dtype} {shape}, {bits // 8:,} bytes, but its offsets span {end - begin:,}"
-                )
-            return TensorInfo(name, dtype, tuple(shape), end - begin), begin
-    raise _malformed(where, f"the entry of {name} lacks a dtype, a shape or two data_offsets")
+            return _Entry(dtype, tuple(shape), (begin, end))
+    raise _malformed(where, _lacks(name))
+
+
+def _lacks(name: str) -> str:
+    return f"the entry of {name} lacks a dtype, a shape or two data_offsets"
+
+
+def _contradiction(name: str, entry: _Entry) -> str:
+    if not entry.dtype or entry.shape == _ABSENT.shape or entry.data_offsets == _ABSENT.data_offsets:
+        return _lacks(name)
+    if entry.dtype not in DTYPE_BITS:
+        return f"{name} has the unknown dtype {entry.dtype!r}"
+    begin, end = entry.data_offsets
+    nbytes = prod(entry.shape) * DTYPE_BITS[entry.dtype] // 8
+    return f"{name} is {entry.dtype} {list(entry.shape)}, {nbytes:,} bytes, but its offsets span {end - begin:,}"
 
 
 def _are_sizes(shape: list[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from math import prod
 from typing import TYPE_CHECKING
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from planner.model.headers import TensorInfo
 
-NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 MARK = "#"
 FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 # safetensors' name -> torch's, and the formats whose every value it can hold
@@ -54,9 +52,10 @@ def tensor_runs(tensors: Iterable[TensorInfo]) -> tuple[TensorRun, ...]:
     """The tensors of one checkpoint as runs, in order of first appearance."""
     counts: dict[tuple[str, str, tuple[int, ...]], Counter[int | None]] = defaultdict(Counter)
     for tensor in tensors:
-        first = NUMBER.search(tensor.name)
-        pattern = NUMBER.sub(MARK, tensor.name) if first else tensor.name
-        counts[pattern, tensor.dtype, tensor.shape][int(first.group()) if first else None] += 1
+        *path, last = tensor.name.split(".")
+        numbers = [part for part in path if part.isdecimal()]
+        pattern = ".".join([MARK if part.isdecimal() else part for part in path] + [last]) if numbers else tensor.name
+        counts[pattern, tensor.dtype, tensor.shape][int(numbers[0]) if numbers else None] += 1
     return tuple(
         TensorRun(*key, layers=tuple(sorted(layers, key=lambda layer: layer or 0)), per_layer=per_layer)
         for key, counted in counts.items()
