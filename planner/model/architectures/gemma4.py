@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 MOE_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
 
+FLASH_ATTN_4 = 4
+
 
 def scalar(name: str, shape: tuple[int, ...] = ()) -> Parameter:
     """A number that the class keeps as a buffer, a storage of its own."""
@@ -55,9 +57,14 @@ def text_model(config: Config) -> ModelFacts:
         embedding=(scalar("model.normalizer"), *_per_layer_tables(text)),
         num_experts=experts_count,
         head_dim=required(text, "head_dim"),
-        flags={"tables_everywhere": True},
+        flags={"tables_everywhere": True, "flash_attn_version": _flash_attn_version(text, kinds)},
     )
     return assemble(config, layers, body)
+
+
+def _flash_attn_version(text: Config, kinds: list[str]) -> int | None:
+    """Heads of two sizes take FlashAttention 4 in every layer, else Triton (models/config.py Gemma4Config)."""
+    return FLASH_ATTN_4 if len({_heads(text, full=kind == "full_attention").head_dim for kind in kinds}) > 1 else None
 
 
 def conditional(config: Config) -> ModelFacts:
