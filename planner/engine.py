@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
-from planner.engine_dtypes import resolve_dtype, resolve_kv_cache_dtype
+from planner.engine_dtypes import layers_alone_name_it, resolve_dtype, resolve_kv_cache_dtype
 from planner.engine_flags import flag_value, gib_flag, number_flag, switched
 from planner.memory.cache_layers import cache_kinds
 
@@ -56,6 +56,7 @@ class EngineConfig(Struct, frozen=True):
     flashinfer: bool = True  # the image carries FlashInfer (wheels and cubins)
     extra_args: Mapping[str, Any] = field(default_factory=dict)
     asked_dtype: str = "auto"  # as the spec has it; an explicit one is never replaced
+    layers_name_kv_dtype: bool = False  # kv_cache_dtype is the layers' own choice, vLLM's cache_dtype stayed "auto"
     block_size: int | None = None  # --block-size; None: the attention backend's choice
     mamba_cache_mode: str = "none"  # "align", "all": how states are kept for prefix caching
     max_concurrent_batches: int = 1  # batches in flight: pipeline stages, and one more under async scheduling
@@ -110,6 +111,7 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         trust_remote_code=spec.model.trust_remote_code,
         extra_args=flags,
         asked_dtype=spec.model.dtype,
+        layers_name_kv_dtype=layers_alone_name_it(asked.kv_cache_dtype, facts),
         block_size=number_flag(flags, "block-size"),
         mamba_cache_mode=mamba_cache_mode(facts, rules, prefix_caching),
         max_concurrent_batches=pp + 1 if switched(flags, "async-scheduling", default=True) else pp,

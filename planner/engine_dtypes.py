@@ -46,7 +46,19 @@ def resolve_kv_cache_dtype(asked: str, dtype: str, facts: ModelFacts, blackwell:
     """
     if asked != "auto":
         return asked
-    return facts.kv_cache_format or checkpoint_kv_cache_dtype(facts.quantization) or blackwell or dtype
+    unread = facts.is_mla and layers_alone_name_it(asked, facts)
+    checkpoint = None if unread else checkpoint_kv_cache_dtype(facts.quantization)
+    return facts.kv_cache_format or checkpoint or blackwell or dtype
+
+
+def layers_alone_name_it(asked: str, facts: ModelFacts) -> bool:
+    """Whether only plain attention layers know the KV cache's format, while the engine's own stays "auto".
+
+    So with compressed-tensors' kv_cache_scheme: layers/attention/attention.py Attention.__init__ reads it, MLA's
+    layers never, and chunked and crossed layers look for their backend before it is read.
+    """
+    quantization = facts.quantization or {}
+    return asked == "auto" and bool(quantization.get("kv_cache_scheme")) and _is_compressed(quantization)
 
 
 def is_quantized_kv_cache(kv_cache_dtype: str) -> bool:
@@ -63,7 +75,7 @@ def checkpoint_kv_cache_dtype(quantization: Mapping[str, Any] | None) -> str | N
     if not quantization:
         return None
     scheme = quantization.get("kv_cache_scheme")
-    if _quant_method(quantization).replace("_", "-") == "compressed-tensors":
+    if _is_compressed(quantization):
         return "fp8" if scheme else None
     if not _quant_method(quantization).startswith("modelopt"):
         return None
@@ -73,6 +85,10 @@ def checkpoint_kv_cache_dtype(quantization: Mapping[str, Any] | None) -> str | N
     if isinstance(algorithm, dict):
         algorithm = _described(algorithm)
     return MODELOPT_KV_CACHE_DTYPES.get(str(algorithm).lower())
+
+
+def _is_compressed(quantization: Mapping[str, Any]) -> bool:
+    return _quant_method(quantization).replace("_", "-") == "compressed-tensors"
 
 
 def _quant_method(quantization: Mapping[str, Any]) -> str:

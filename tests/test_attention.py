@@ -11,7 +11,8 @@ from planner.memory.attention import attention_of, choose_backend
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_settings import kv_settings
 from planner.model.facts import Cache, ModelFacts
-from tests.hand_made import DEEPSEEK_V3, FULL, GPT_OSS_120B, LATENT, LLAMA_3_8B, SPARSE, engine_of, facts_of, gpu
+from tests import made_facts
+from tests.hand_made import CHUNK, DEEPSEEK_V3, FULL, GPT_OSS_120B, LATENT, LLAMA_3_8B, SPARSE, engine_of, facts_of, gpu
 
 GEMMA_3 = facts_of([replace(FULL, head_size=256)], 8, mm_prefix=True)
 GEMMA_4 = facts_of(
@@ -102,6 +103,47 @@ def test_backend_refused(facts: ModelFacts, gpu_name: str, kv_cache_dtype: str, 
     assert refusal
     assert refusal.code == "attention_backend"
     assert words in refusal.reason
+
+
+FP8_LAYERS = {"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}
+CHUNKED = facts_of([CHUNK, FULL], 24, quantization=FP8_LAYERS)
+CHOSEN_FIRST = [
+    ("L40S", "auto", "FlashAttention does not support fp8 kv-cache on this device."),
+    ("A100-80GB", "auto", "Set engine.kv_cache_dtype: fp8"),
+    ("RTX-PRO-6000", "auto", "FlashAttention does not support"),
+    ("T4", "auto", "requires SM89+"),
+    ("H100", "auto", None),
+    ("B200", "auto", None),
+    ("L40S", "fp8", None),
+]
+
+
+@pytest.mark.parametrize(("gpu_name", "kv_cache_dtype", "words"), CHOSEN_FIRST)
+def test_chunked_layers_choose_before_the_checkpoint_says_fp8(
+    gpu_name: str, kv_cache_dtype: str, words: str | None
+) -> None:
+    """layers/attention/chunked_local_attention.py, as vLLM 0.33.0's classes answer for Llama 4 with such a scheme."""
+    engine = engine_of(CHUNKED, gpu_name, kv_cache_dtype=kv_cache_dtype)
+    refusal = check_attention_backend(CHUNKED, Candidate(gpu(gpu_name), None, 1, 1, 1), engine)
+    assert (refusal is None) if words is None else (refusal is not None and words in refusal.reason)
+
+
+def test_latent_layers_never_read_the_scheme_of_compressed_tensors() -> None:
+    latent = replace(DEEPSEEK_V3, quantization=FP8_LAYERS)
+    assert engine_of(latent, "H100").kv_cache_dtype == "bfloat16"
+    assert engine_of(latent, "H100", kv_cache_dtype="fp8").kv_cache_dtype == "fp8"
+    assert engine_of(replace(LLAMA_3_8B, quantization=FP8_LAYERS), "H100").kv_cache_dtype == "fp8"
+
+
+@pytest.mark.parametrize("text_only", [False, True])
+def test_gemma_4_in_fp8_runs_on_triton_below_hopper(text_only: bool) -> None:
+    """models/config.py Gemma4Config: heads of two sizes take FlashAttention 4 or Triton, images or not."""
+    facts = made_facts.facts_of("nvidia/Gemma-4-31B-IT-NVFP4")
+    for gpu_name, valid in (("A100-80GB", False), ("L40S", True), ("H100", True)):
+        engine = engine_of(facts, gpu_name, extra_args={"language-model-only": True} if text_only else {})
+        refusal = check_attention_backend(facts, Candidate(gpu(gpu_name), None, 1, 1, 1), engine)
+        assert (refusal is None) == valid
+        assert valid or "The checkpoint itself keeps its KV cache" in str(refusal)
 
 
 def test_what_has_a_backend_is_not_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from planner.checks.refusal import Refusal
+from planner.engine_dtypes import is_quantized_kv_cache, resolve_kv_cache_dtype
 from planner.memory.attention import attention_of, choose_backend, late_refusal
 from planner.memory.block_sizes import block_sizes
 from planner.memory.cache_layers import cache_layers
@@ -41,7 +42,7 @@ def check_attention_backend(facts: ModelFacts, candidate: Candidate, engine: Eng
         if choice.backend is None:
             return Refusal(CODE, _none_found(candidate, attention, choice))
         if reason := late_refusal(choice.backend, attention):
-            return Refusal(CODE, f"{reason}: {_remedy(engine)}", _needed(attention), attention.capability)
+            return Refusal(CODE, f"{reason} {_remedy(facts, attention)}", _needed(attention), attention.capability)
     return None
 
 
@@ -85,9 +86,13 @@ def _none_found(candidate: Candidate, attention: Attention, choice: Choice) -> s
     )
 
 
-def _remedy(engine: EngineConfig) -> str:
-    return f"set engine.kv_cache_dtype: auto, or choose a GPU with FP8 ({engine.kv_cache_dtype} was asked for)."
+def _remedy(facts: ModelFacts, attention: Attention) -> str:
+    if attention.chosen_unquantized:
+        return "Set engine.kv_cache_dtype: fp8, for which vLLM takes another backend, or choose an H100, H200 or B200."
+    if is_quantized_kv_cache(resolve_kv_cache_dtype("auto", attention.dtype, facts)):
+        return f"The checkpoint itself keeps its KV cache in {attention.kv_cache_dtype}: choose an L4, H100 or newer."
+    return f"Set engine.kv_cache_dtype: auto, or choose a GPU with FP8 ({attention.kv_cache_dtype} was asked for)."
 
 
 def _needed(attention: Attention) -> int | None:
-    return 89 if attention.quantized else None
+    return 89 if attention.quantized and not attention.chosen_unquantized else None

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.engine_dtypes import is_quantized_kv_cache
@@ -27,6 +28,7 @@ TRITON_FP8_CAPABILITY = ADA  # backends/triton_attn.py, mla/triton_mla.py: nativ
 FA_MAX_HEAD, FA4_MAX_HEAD, FA4_BLACKWELL_HEAD = 256, 512, 128
 FA4_PAGE = 128  # fa_utils.py FA4_HD256_PAGE_SIZE
 FEW_HEADS = 16  # platforms/cuda.py: below that FlashInfer's sparse MLA pads less than FlashMLA's
+CHOOSE_FIRST = frozenset({"chunked_local", "cross"})  # layers/attention/{chunked_local,cross}_attention.py
 FA4_SPARSE_HEADS = (8, 16, 32, 64, 128)
 
 
@@ -52,6 +54,7 @@ class Attention(Struct, frozen=True):
     prefers_triton: bool = False  # the model's class falls back to Triton where FlashAttention 4 is missing
     flashinfer: bool = True
     asked_backend: str | None = None  # --attention-backend
+    chosen_unquantized: bool = False  # the backend is looked for before the layer turns to an FP8 cache
 
     @property
     def quantized(self) -> bool:
@@ -92,6 +95,7 @@ def attention_of(cache: Cache, facts: ModelFacts, settings: KvSettings) -> Atten
         prefers_triton=facts.flash_attn_version is not None,
         flashinfer=settings.flashinfer,
         asked_backend=settings.asked_backend,
+        chosen_unquantized=settings.layers_name_kv_dtype and cache.kind in CHOOSE_FIRST,
     )
 
 
@@ -104,6 +108,8 @@ def _asked_flash_attn_version(facts: ModelFacts, settings: KvSettings) -> int | 
 @lru_cache(maxsize=4096)
 def choose_backend(attention: Attention) -> Choice:
     """The first of vLLM's candidates that takes this attention."""
+    if attention.chosen_unquantized:
+        attention = replace(attention, kv_cache_dtype=attention.dtype)
     if attention.asked_backend:
         candidates: tuple[str, ...] = (attention.asked_backend,)
     else:
@@ -119,7 +125,12 @@ def choose_backend(attention: Attention) -> Choice:
 
 
 def late_refusal(backend: AttentionBackend, attention: Attention) -> str | None:
-    """What the chosen backend itself raises when the layer is built: Triton lacks FP8 below capability 8.9."""
+    """What the chosen backend itself raises when the layer is built: Triton lacks FP8 below capability 8.9.
+
+    FlashAttention says so where it was chosen without FP8 in view; 0.25.0 finds out at the first kernel.
+    """
+    if backend.name == "FLASH_ATTN" and attention.chosen_unquantized and not _flash_attn_takes_fp8(attention):
+        return f"FlashAttention does not support {attention.kv_cache_dtype} kv-cache on this device."
     if not backend.name.startswith("TRITON") or not attention.kv_cache_dtype.startswith("fp8"):
         return None
     if attention.capability >= TRITON_FP8_CAPABILITY:
@@ -127,7 +138,7 @@ def late_refusal(backend: AttentionBackend, attention: Attention) -> str | None:
     kind = "MLA" if attention.mla else "attention"
     return (
         f"FP8 KV cache is not supported by the Triton {kind} backend on compute capability "
-        f"{attention.capability // 10}.{attention.capability % 10}; native FP8 (fp8e4nv) requires SM89+"
+        f"{attention.capability // 10}.{attention.capability % 10}; native FP8 (fp8e4nv) requires SM89+."
     )
 
 

@@ -19,6 +19,7 @@ class KvSettings(Struct, frozen=True):
     tp: int
     dtype: str
     kv_cache_dtype: str
+    layers_name_kv_dtype: bool = False  # by compressed-tensors' kv_cache_scheme
     asked_block_size: int | None = None  # --block-size
     asked_backend: str | None = None  # --attention-backend
     mamba_cache_mode: str = "none"
@@ -38,6 +39,7 @@ def kv_settings(gpu: Gpu, engine: EngineConfig, tp: int) -> KvSettings:
         tp=tp,
         dtype=engine.dtype,
         kv_cache_dtype=engine.kv_cache_dtype,
+        layers_name_kv_dtype=engine.layers_name_kv_dtype,
         asked_block_size=engine.block_size,
         asked_backend=backend.upper() if isinstance(backend, str) and backend.lower() != "auto" else None,
         mamba_cache_mode=engine.mamba_cache_mode,
