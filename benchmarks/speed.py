@@ -88,9 +88,8 @@ def main() -> int:
     for name, base, limit in LIMITS:
         print(f"{name} / {base}: {medians[name] / medians[base]:.2f} (at most {limit})")
     for name, model in zip(moe, folders, strict=True):
-        if peers:
-            fastest = min((peer for peer in peers if peer.endswith(reading("", model))), key=medians.__getitem__)
-            print(f"{name} / {fastest}, the fastest peer that reads it: {medians[name] / medians[fastest]:.2f}")
+        for peer in (peer for peer in peers if peer.endswith(reading("", model))):
+            print(f"{name} / {peer.partition(',')[0]}: {medians[name] / medians[peer]:.2f}")
     milliseconds, candidates = in_library()
     print(f"make_plan, warm, {candidates} candidates: {milliseconds:.1f} ms")
     print(f"gpuplan cost compare, {number} specs, one for each catalogue model: {seconds:.1f} s")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from planner.catalog import Catalog
+    from planner.cost import Hour
     from planner.measurements import Measurement
     from planner.plan import Option, Plan
     from planner.spec import Spec
@@ -52,9 +53,10 @@ def find_hints(plan: Plan, catalog: Catalog, *, measurements: Sequence[Measureme
     hints = []
     dearest = plan.chosen.cost.usd_per_hour if plan.chosen else None
     seen = rows_of(measurements, plan.checkpoint.repo)
+    hours: dict[tuple[str, int], Hour] = {}  # no change below changes a price
     for change in _changes(plan):
         spec = change.applied_to(plan.spec)
-        other = find_cheapest(spec, plan.facts, catalog, seen=seen, below_usd_per_hour=dearest)
+        other = find_cheapest(spec, plan.facts, catalog, seen=seen, below_usd_per_hour=dearest, hours=hours)
         if other and (hint := _hint(change, plan.chosen, other)):
             hints.append(hint)
     return tuple(sorted(hints, key=lambda hint: -(hint.usd_per_hour_saved or 0)))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from planner.catalog import Catalog
+    from planner.cost import Hour
     from planner.measurements import Measurement
     from planner.model.facts import ModelFacts
     from planner.model.identity import Checkpoint
@@ -68,12 +69,15 @@ def find_cheapest(
     *,
     seen: Sequence[Measurement] = (),
     below_usd_per_hour: Decimal | None = None,
+    hours: dict[tuple[str, int], Hour] | None = None,
 ) -> Option | None:
     """The valid option of the lowest price per hour, judged from the cheapest candidate on; None where none is.
 
-    ``seen``: measured rows of this model. ``below_usd_per_hour``: only what costs less is looked at.
+    ``seen``: measured rows of this model. ``below_usd_per_hour``: only what costs less is looked at. ``hours``: prices
+    that are known by GPU and count, for specs that differ in nothing that has a price; added to.
     """
-    question = Question(spec, facts, make_workload(spec, facts), catalog.rates, seen)
+    workload = make_workload(spec, facts)
+    question = Question(spec, facts, workload, catalog.rates, seen, hours={} if hours is None else hours)
     candidates = enumerate_candidates(spec.gpu, catalog)
     for candidate in sorted(candidates, key=lambda one: question.hour_of(one).usd):
         price = question.hour_of(candidate).usd

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from planner.checks.refusal import Refusal
 from planner.engine import V0_33
 from planner.memory.formats.float8 import refined_block
-from planner.memory.formats.integer import wna16_group_size
 from planner.memory.formats.place import HOPPER, NATIVE_FP8
 from planner.memory.formats.shard import expert_shard, linear_shard
 from planner.model.facts import Linear
@@ -159,6 +158,8 @@ def _judge_expert_groups(scheme: Scheme, shard: ExpertShard) -> Refusal | None:
     if group == -1:
         return None
     if scheme.method != "compressed-tensors":
+        from planner.memory.formats.integer import wna16_group_size
+
         if wna16_group_size(shard, scheme) is None:
             return _refusal("AssertionError: group_size >= 32 (moe_wna16, which halves groups to fit)", 32, width)
         return None

@@ -15,9 +15,9 @@ from msgspec import Struct
 from planner.model.described import describe
 from planner.model.encoder_tensors import as_built
 from planner.model.facts import ITEMSIZE_BYTES, Embedding
-from planner.model.headers import DTYPE_BITS
 from planner.model.quantization import engine_quantization
 from planner.model.stored import are_readable, stored_weights
+from planner.model.stored_dtypes import DTYPE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -15,6 +15,7 @@ from msgspec.json import Decoder
 
 from planner.errors import ModelError
 from planner.model.json_files import holds_half_a_character
+from planner.model.stored_dtypes import DTYPE_BITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +25,7 @@ class TensorInfo(Struct, frozen=True):
     """One tensor of a checkpoint."""
 
     name: str
-    dtype: str  # a key of DTYPE_BITS
+    dtype: str  # a key of stored_dtypes.DTYPE_BITS
     shape: tuple[int, ...]
     nbytes: int
 
@@ -43,31 +44,6 @@ _DECODER = Decoder(dict[str, _Entry])
 LENGTH_BYTES = 8
 METADATA = "__metadata__"
 MOST_HEADER_BYTES = 100_000_000  # safetensors/src/tensor.rs MAX_HEADER_SIZE
-
-DTYPE_BITS = {
-    "BOOL": 8,
-    "F4": 4,
-    "F6_E2M3": 6,
-    "F6_E3M2": 6,
-    "U8": 8,
-    "I8": 8,
-    "F8_E5M2": 8,
-    "F8_E4M3": 8,
-    "F8_E5M2FNUZ": 8,
-    "F8_E4M3FNUZ": 8,
-    "F8_E8M0": 8,
-    "I16": 16,
-    "U16": 16,
-    "F16": 16,
-    "BF16": 16,
-    "I32": 32,
-    "U32": 32,
-    "F32": 32,
-    "C64": 64,
-    "F64": 64,
-    "I64": 64,
-    "U64": 64,
-}
 
 
 def header_length(start: bytes, file_bytes: int | None, where: str) -> int:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from planner.model.tensor_runs import FLOATS, MARK
+from planner.model.stored_dtypes import FLOATS
+from planner.model.tensor_runs import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.model.headers import DTYPE_BITS
+from planner.model.stored_dtypes import DTYPE_BITS, FLOATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from planner.model.headers import TensorInfo
 
 MARK = "#"
-FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
-# safetensors' name -> torch's, and the formats whose every value it can hold
-FLOATS: dict[str, tuple[str, frozenset[str]]] = {
-    "F32": ("float32", FP8 | {"BF16", "F16"}),
-    "BF16": ("bfloat16", FP8),
-    "F16": ("float16", FP8),
-}
 
 
 class TensorRun(Struct, frozen=True):
@@ -32,7 +25,7 @@ class TensorRun(Struct, frozen=True):
     """
 
     pattern: str
-    dtype: str  # a key of headers.DTYPE_BITS
+    dtype: str  # a key of stored_dtypes.DTYPE_BITS
     shape: tuple[int, ...]
     layers: tuple[int | None, ...]
     per_layer: int = 1

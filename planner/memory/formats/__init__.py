@@ -13,9 +13,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from planner.memory.formats.float4 import float4_linear, mxfp4_experts, nvfp4_experts
-from planner.memory.formats.float8 import float8_experts, float8_linear
-from planner.memory.formats.integer import int8_experts, int8_linear, packed_experts, packed_linear
 from planner.memory.formats.place import HOPPER, V0_33, place_of
 from planner.memory.formats.shard import LinearShard, expert_shard, linear_shard
 from planner.memory.formats.unquantized import unquantized_experts, unquantized_linear
@@ -56,9 +53,15 @@ def plain_dtype(linear: Linear, dtype: str, place: Place) -> str:
 def shard_tensors(shard: LinearShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
     """Storages of one quantized shard: linear layers, and heads that the checkpoint quantizes."""
     if scheme.storage in ("fp8", "mxfp8"):
+        from planner.memory.formats.float8 import float8_linear
+
         return float8_linear(shard, scheme, place)
     if scheme.storage in ("nvfp4", "mxfp4"):
+        from planner.memory.formats.float4 import float4_linear
+
         return float4_linear(shard, scheme, place)
+    from planner.memory.formats.integer import int8_linear, packed_linear
+
     return int8_linear(shard, scheme, place) if scheme.storage == "int8" else packed_linear(shard, scheme, place)
 
 
@@ -84,11 +87,15 @@ def _with_least_rows(experts: Experts, place: Place, tp: int, ep_size: int) -> E
 
 def _quantized_experts(shard: ExpertShard, scheme: Scheme, place: Place) -> tuple[int, ...]:
     if scheme.storage in ("fp8", "mxfp8"):
+        from planner.memory.formats.float8 import float8_experts
+
         return float8_experts(shard, scheme, place)
-    if scheme.storage == "nvfp4":
-        return nvfp4_experts(shard, scheme, place)
-    if scheme.storage == "mxfp4":
-        return mxfp4_experts(shard, scheme, place)
+    if scheme.storage in ("nvfp4", "mxfp4"):
+        from planner.memory.formats.float4 import mxfp4_experts, nvfp4_experts
+
+        return (nvfp4_experts if scheme.storage == "nvfp4" else mxfp4_experts)(shard, scheme, place)
+    from planner.memory.formats.integer import int8_experts, packed_experts
+
     return int8_experts(shard) if scheme.storage == "int8" else packed_experts(shard, scheme, place)
 
 

@@ -1,4 +1,4 @@
-"""Weight-only integers: AWQ, GPTQ and AutoRound, which packs as either."""
+"""Integers: weight-only AWQ, GPTQ and AutoRound, which packs as either; experts quantized at load."""
 
 from __future__ import annotations
 
@@ -115,3 +115,9 @@ def _with_head(scheme: Scheme, config: Mapping[str, Any]) -> dict[ModuleKind, Sc
 def _flat(modules: Any) -> list[str]:
     """modules_in_block_to_quantize is a list of names or of lists of names."""
     return [name for entry in modules for name in ([entry] if isinstance(entry, str) else entry)]
+
+
+def parse_experts_int8(config: Mapping[str, Any]) -> Quantization:
+    """vllm experts_int8.py: routed experts are quantized at load, one scale per output channel."""
+    del config
+    return Quantization("experts_int8", "uniform", {"experts": Scheme("experts_int8", "int8", "channel", online=True)})

@@ -4,54 +4,47 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from planner.errors import ModelError
-from planner.model.quantization.compressed import parse_compressed_tensors
-from planner.model.quantization.float8 import make_online_fp8, parse_deepseek_v4, parse_fbgemm_fp8, parse_fp8
-from planner.model.quantization.integer import parse_auto_round, parse_awq, parse_gptq
+from planner.model.quantization.float8 import make_online_fp8
 from planner.model.quantization.matching import patterns
-from planner.model.quantization.modelopt import parse_modelopt
 from planner.model.quantization.quantization import Quantization, Rule
-from planner.model.quantization.quark import parse_quark
-from planner.model.quantization.scheme import MX_GROUP_SIZE, Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from planner.model.facts import ModelFacts
 
-
-def parse_mxfp4(config: Mapping[str, Any]) -> Quantization:
-    """vllm mxfp4.py: routed experts only, "MXFP4 linear layer is not implemented"."""
-    method = "gpt_oss_mxfp4" if config.get("model_type") == "gpt_oss" else "mxfp4"
-    experts = Scheme(method, "mxfp4", "group", bits=4, group_size=MX_GROUP_SIZE, weight_only=True)
-    return Quantization(method, "uniform", {"experts": experts})
+    Reader = Callable[[Mapping[str, Any]], Quantization]
 
 
-def parse_experts_int8(config: Mapping[str, Any]) -> Quantization:
-    """vllm experts_int8.py: routed experts are quantized at load, one scale per output channel."""
-    del config
-    return Quantization("experts_int8", "uniform", {"experts": Scheme("experts_int8", "int8", "channel", online=True)})
-
-
-# quant_method of the checkpoint -> its reader. Methods that are missing are refused by name.
-METHODS: Mapping[str, Callable[[Mapping[str, Any]], Quantization]] = {
-    "auto-round": parse_auto_round,
-    "awq": parse_awq,
-    "compressed-tensors": parse_compressed_tensors,
-    "deepseek_v4_fp8": parse_deepseek_v4,
-    "experts_int8": parse_experts_int8,
-    "fbgemm_fp8": parse_fbgemm_fp8,
-    "fp8": parse_fp8,
-    "gptq": parse_gptq,
-    "gpt_oss_mxfp4": parse_mxfp4,
-    "modelopt": parse_modelopt,
-    "mxfp4": parse_mxfp4,
-    "quark": parse_quark,
+# quant_method of the checkpoint -> its reader's module and function here, loaded when a checkpoint has it. Methods that
+# are missing are refused by name.
+METHODS: Mapping[str, str] = {
+    "auto-round": "integer.parse_auto_round",
+    "awq": "integer.parse_awq",
+    "compressed-tensors": "compressed.parse_compressed_tensors",
+    "deepseek_v4_fp8": "float8.parse_deepseek_v4",
+    "experts_int8": "integer.parse_experts_int8",
+    "fbgemm_fp8": "float8.parse_fbgemm_fp8",
+    "fp8": "float8.parse_fp8",
+    "gptq": "integer.parse_gptq",
+    "gpt_oss_mxfp4": "float4.parse_mxfp4",
+    "modelopt": "modelopt.parse_modelopt",
+    "mxfp4": "float4.parse_mxfp4",
+    "quark": "quark.parse_quark",
 }
+
+
+def reader_of(method: str) -> Reader:
+    """The function that reads what a checkpoint of one of METHODS publishes."""
+    module, _, function = METHODS[method].partition(".")
+    reader: Reader = getattr(import_module(f"{__package__}.{module}"), function)
+    return reader
 
 
 def parse_quantization(config: Mapping[str, Any] | None, model_type: str = "") -> Quantization:
@@ -67,7 +60,7 @@ def parse_quantization(config: Mapping[str, Any] | None, model_type: str = "") -
             f"quantization_config: quant_method {method or '(missing)'} is not understood. How many bytes the engine "
             f"keeps for it is not known here; known are {', '.join(METHODS)}. Use a checkpoint in one of these."
         )
-    quantization = METHODS[method]({**config, "model_type": model_type})
+    quantization = reader_of(method)({**config, "model_type": model_type})
     for pattern in patterns(quantization):
         try:
             re.compile(pattern)
