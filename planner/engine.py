@@ -89,8 +89,15 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
     max_model_len = asked.max_model_len if isinstance(asked.max_model_len, int) else unset_max_model_len(facts, rules)
     flags = asked.extra_args
     chunked_prefill = switched(flags, "enable-chunked-prefill", default=True)
+    text_only = switched(flags, "language-model-only", default=False)
     max_num_batched_tokens, max_num_seqs = batch_limits(
-        rules, gpu, max_model_len, asked.max_num_batched_tokens, asked.max_num_seqs, chunked_prefill=chunked_prefill
+        rules,
+        gpu,
+        max_model_len,
+        asked.max_num_batched_tokens,
+        asked.max_num_seqs,
+        chunked_prefill=chunked_prefill,
+        item_tokens=0 if text_only else facts.mm_item_tokens,
     )
     prefix_caching = uses_prefix_caching(asked.enable_prefix_caching, facts, rules)
     return EngineConfig(
@@ -107,7 +114,7 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         enable_prefix_caching=prefix_caching,
         enable_expert_parallel=asked.enable_expert_parallel,
         quantization=None if spec.model.quantization == "auto" else spec.model.quantization,
-        language_model_only=switched(flags, "language-model-only", default=False),
+        language_model_only=text_only,
         trust_remote_code=spec.model.trust_remote_code,
         extra_args=flags,
         asked_dtype=spec.model.dtype,
@@ -174,11 +181,13 @@ def batch_limits(
     asked_seqs: int | None,
     *,
     chunked_prefill: bool = True,
+    item_tokens: int = 0,
 ) -> tuple[int, int]:
     """max_num_batched_tokens and max_num_seqs (_set_default_max_num_seqs_and_batched_tokens_args)."""
     default_tokens, default_seqs = batch_defaults(rules, gpu)
     if not chunked_prefill:  # the longest prompt must go into one step
         default_tokens = max(max_model_len, default_tokens)
+    default_tokens = max(item_tokens, default_tokens)
     seqs = asked_seqs or default_seqs
     tokens = asked_tokens or min(seqs * max_model_len, default_tokens)
     return tokens, asked_seqs or min(seqs, tokens)

@@ -50,6 +50,23 @@ def test_batch_limits_hold_each_other(keys: dict[str, Any], tokens: int, seqs: i
     assert (engine.max_num_batched_tokens, engine.max_num_seqs) == (tokens, seqs)
 
 
+@pytest.mark.parametrize("version", ["0.25.0", "0.33.0"])
+def test_a_video_of_gemma_4_goes_into_one_batch(version: str) -> None:
+    """engine/arg_utils.py _get_min_mm_batched_tokens raises the default; a smaller one is refused."""
+    facts = shipped_facts("nvidia/Gemma-4-31B-IT-NVFP4")
+    l40s = Candidate(gpu("L40S"), None, 1, 1, 1)
+    default = engine_of(facts, "L40S", version=version, max_model_len=8192)
+    assert default.max_num_batched_tokens == 2496
+    assert check_engine_support(facts, l40s, default) is None
+    asked = engine_of(facts, "L40S", version=version, max_num_batched_tokens=2048)
+    refusal = check_engine_support(facts, l40s, asked)
+    assert refusal
+    assert "max_tokens_per_mm_item (2496) is larger than max_num_batched_tokens (2048)" in refusal.reason
+    text = engine_of(facts, "L40S", version=version, max_model_len=8192, extra_args={"language-model-only": True})
+    assert text.max_num_batched_tokens == 2048
+    assert check_engine_support(facts, l40s, text) is None
+
+
 @pytest.mark.parametrize(
     ("published", "model_type", "gpu", "asked", "resolved"),
     [

@@ -115,11 +115,23 @@ def check_engine_support(facts: ModelFacts, candidate: Candidate, engine: Engine
         tokens, seqs = engine.max_num_batched_tokens, engine.max_num_seqs
         reason = f"max_num_batched_tokens ({tokens}) must be greater than or equal to max_num_seqs ({seqs})."
         return Refusal("engine_support", reason, seqs, tokens)
+    if refusal := _check_whole_items(facts, engine):
+        return refusal
     if facts.max_experts_tp and candidate.tensor_parallel_size > facts.max_experts_tp:
         tp, most = candidate.tensor_parallel_size, facts.max_experts_tp
         reason = f"Tensor parallel size {tp} is greater than the number of experts {most}."
         return Refusal("engine_support", reason, tp, most)
     return None
+
+
+def _check_whole_items(facts: ModelFacts, engine: EngineConfig) -> Refusal | None:
+    """v1/core/encoder_cache_manager.py compute_mm_encoder_budget: attention in both directions takes an item whole."""
+    item, tokens = facts.mm_item_tokens, engine.max_num_batched_tokens
+    if engine.language_model_only or engine.flag("limit-mm-per-prompt") is not None or item <= tokens:
+        return None
+    reason = f"Chunked MM input disabled but max_tokens_per_mm_item ({item}) is larger than max_num_batched_tokens "
+    reason += f"({tokens}). Set engine.max_num_batched_tokens: {item}, or engine.extra_args.language-model-only: true."
+    return Refusal("engine_support", reason, item, tokens)
 
 
 def check_max_model_len(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001

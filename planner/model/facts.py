@@ -226,6 +226,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     embedding_everywhere: bool = False  # the class builds the embedding alone on every pipeline stage
     head_replicated: bool = False  # the lm_head is built whole on every rank
     mm_prefix: bool = False  # image tokens attend to each other in both directions (vLLM's is_mm_prefix_lm)
+    mm_item_tokens: int = 0  # with mm_prefix: of the largest image or video, which one batch has to hold whole
     attn_logit_softcapping: bool = False
     flash_attn_version: int | None = None  # the class asks for one version in all layers, else for Triton
     packed_kv_cache: bool = False  # all layers' pages of one block lie together (vLLM's block-outermost layouts)

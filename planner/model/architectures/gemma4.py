@@ -37,6 +37,8 @@ NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layerno
 MOE_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
 
 FLASH_ATTN_4 = 4
+IMAGE_TOKENS = 280  # transformers' default_output_length of Gemma4VisionConfig
+VIDEO_FRAMES, FRAME_TOKENS = 32, 70 + 2 + 6  # gemma4_mm.py get_mm_max_tokens_per_item: soft, begin and end, time stamp
 
 
 def scalar(name: str, shape: tuple[int, ...] = ()) -> Parameter:
@@ -76,7 +78,10 @@ def conditional(config: Config) -> ModelFacts:
             "planner/model/architectures/gemma4.py from audio_config."
         )
     facts = with_tower(text_model(config), _tower(config), ("model.language_model.", "language_model.model."))
-    return replace(facts, mm_prefix=text_config(config).get("use_bidirectional_attention") == "vision")
+    if text_config(config).get("use_bidirectional_attention") != "vision":
+        return facts
+    image = optional(required(config, "vision_config"), "default_output_length", default=IMAGE_TOKENS)
+    return replace(facts, mm_prefix=True, mm_item_tokens=max(image, VIDEO_FRAMES * FRAME_TOKENS))
 
 
 def _heads(text: Config, *, full: bool) -> Heads:
