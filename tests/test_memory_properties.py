@@ -27,6 +27,7 @@ from tests.made_facts import catalog, engine_of, facts_of, gpu_of
 if TYPE_CHECKING:
     from planner.engine import EngineConfig
     from planner.model.facts import ModelFacts, Module
+    from planner.plan import Plan
 
 SHIPPED = sorted(catalog().model_names())
 PLAIN = [repo for repo in SHIPPED if not facts_of(repo).quantization]
@@ -226,3 +227,46 @@ def shuffled(shuffle: Any) -> Any:
     shuffle.shuffle(gpus)
     shuffle.shuffle(offers)
     return replace(catalog(), gpus=dict(gpus), offers=dict(offers))
+
+
+LENGTH = """\
+name: longest
+model: {{repo: {repo}, trust_remote_code: true}}
+engine: {{max_model_len: {length}}}
+gpu: {{types: [{gpu}], counts: [{count}]}}
+"""
+TIGHT = [  # one model of each kind of cache, where its memory and not its own limit decides
+    ("meta-llama/Llama-3.1-8B-Instruct", "L4", 1),
+    ("google/gemma-3-12b-it", "L4", 2),  # windows and a tower
+    ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "H100", 4),  # chunks
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", "L4", 8),  # delta nets
+    ("zai-org/GLM-4.7-Flash", "T4", 5),  # latent attention, whose workspace grows with the context
+    ("moonshotai/Kimi-K2.5", "A100-80GB", 8),
+]
+
+
+@pytest.mark.parametrize("asked", ["auto", 2048])
+@pytest.mark.parametrize(("repo", "gpu", "count"), TIGHT)
+def test_the_longest_context_said_is_valid_when_typed_and_a_block_more_is_not(
+    repo: str, gpu: str, count: int, asked: str | int
+) -> None:
+    for option in plan_at(repo, gpu, count, asked).options:
+        longest, split = option.longest_context_tokens, split_of(option.candidate)
+        typed = {split_of(one.candidate): one for one in plan_at(repo, gpu, count, longest).options}
+        assert typed[split].longest_context_tokens == longest
+        if asked == "auto":
+            assert (option.engine.max_model_len, option.kv_cache) == (longest, typed[split].kv_cache)
+        if longest < facts_of(repo).max_model_len:
+            longer = plan_at(repo, gpu, count, longest + option.kv_cache.block_size)
+            assert split not in {split_of(one.candidate) for one in longer.options}
+
+
+def plan_at(repo: str, gpu: str, count: int, length: str | int) -> Plan:
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint is not None, repo
+    text = LENGTH.format(repo=repo, gpu=gpu, count=count, length=length)
+    return make_plan(parse_spec(text, "a test"), checkpoint, catalog(), today=TODAY)
+
+
+def split_of(candidate: Candidate) -> tuple[int, int]:
+    return candidate.tensor_parallel_size, candidate.pipeline_parallel_size
