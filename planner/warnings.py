@@ -24,12 +24,14 @@ def plan_warnings(
     spec: Spec, checkpoint: Checkpoint, facts: ModelFacts, workload: Workload, catalog: Catalog, today: date
 ) -> tuple[str, ...]:
     """Everything worth a warning, in the order spec, model, prices; each one sentence that says what to type."""
+    asked = spec.engine.max_model_len
+    longest = asked if facts.any_max_model_len and isinstance(asked, int) else facts.max_model_len
     found = [
         *version_warnings(spec.engine.version),
         *_model_warnings(spec, checkpoint),
         *flag_warnings(spec.engine.extra_args),
         *_unknown_flags(spec),
-        *workload_warnings(workload, facts.max_model_len),
+        *workload_warnings(workload, longest),
         *checkpoint.warnings,
         *_header_warnings(checkpoint, facts),
         *facts.notes,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from planner.candidates import Candidate
+from planner.checks.shards import check_max_model_len
 from planner.engine import resolve_engine
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.memory.weights import stage_loading_bytes
@@ -329,3 +331,30 @@ def test_kimi_k3_needs_a_version_that_has_its_class() -> None:
 )
 def test_glm_5_keeps_its_cache_in_fp8_on_blackwell(repo: str, gpu: str, version: str, dtype: str) -> None:
     assert engine(facts_of(repo), version, gpu, 8, 1, None).kv_cache_dtype == dtype
+
+
+WITHOUT_ATTENTION = [  # config, prefix caching, blocks and tokens in 20 GB at 8,192 tokens: vLLM 0.33.0's own
+    (FALCON_MAMBA, False, 1_003, 8_216_576),
+    (FALCON_MAMBA, True, 1_003, 4_108_288),
+    (MAMBA_2, False, 144, 1_179_648),
+    (MAMBA_2, True, 144, 393_216),
+    (MAMBA, False, 1_606, 13_156_352),
+    (MAMBA, True, 1_606, 6_578_176),
+]
+
+
+@pytest.mark.parametrize(("config", "prefix_caching", "blocks", "tokens"), WITHOUT_ATTENTION)
+def test_mamba_takes_any_length_that_is_asked_for(
+    config: dict[str, Any], prefix_caching: bool, blocks: int, tokens: int
+) -> None:
+    """config/model.py _get_and_verify_max_len: config.json names no length, so 2,048 is a default and no limit."""
+    facts, h100 = make_facts(Checkpoint("org/mamba", "path", config)), gpu_of("H100")
+    keys = f"max_model_len: 8192, enable_prefix_caching: {str(prefix_caching).lower()}"
+    spec = parse_spec(f"{{name: t, model: {{repo: org/mamba}}, engine: {{{keys}}}}}", "t")
+    engine = resolve_engine(spec, facts, h100, 1, 1)
+    assert check_max_model_len(facts, Candidate(h100, None, 1, 1, 1), engine) is None
+    layouts = stage_layouts(facts, h100, engine, 1, 1)
+    planned = plan_kv_cache(layouts, [20_000_000_000], engine)
+    assert (planned.num_blocks, planned.tokens) == (blocks, tokens)
+    unset = resolve_engine(parse_spec("{name: t, model: {repo: org/mamba}}", "t"), facts, h100, 1, 1)
+    assert unset.max_model_len == 2_048

@@ -137,7 +137,7 @@ def _check_whole_items(facts: ModelFacts, engine: EngineConfig) -> Refusal | Non
 def check_max_model_len(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
     """_get_and_verify_max_len: not above what the checkpoint derives."""
     asked, limit = engine.max_model_len, model_limit(facts, engine.rules)
-    if asked <= limit:
+    if asked <= limit or facts.any_max_model_len:
         return None
     return Refusal(
         "max_model_len",

@@ -159,7 +159,7 @@ def longest_context(layouts: Sequence[KvLayout], available_bytes: Sequence[int],
     _estimate_max_model_len_from_groups, which vLLM searches by halving: the need never falls with the length.
     """
     layout = layouts[0]  # a request takes as many blocks of every stage: the fewest decide
-    limit = layout.longest_model_len
+    limit = max(layout.longest_model_len, engine.max_model_len)  # beyond it only where config.json names no length
     if layout.attention_free:
         return limit
     blocks = fewest_blocks(layouts, available_bytes) - reserved_blocks(engine)
@@ -179,7 +179,7 @@ def longest_context(layouts: Sequence[KvLayout], available_bytes: Sequence[int],
 
 def _when_windows_are_full(layout: KvLayout, engine: EngineConfig, blocks: int) -> int | None:
     """The answer where windows hold all they ever hold; nearly always the answer, so the search starts there."""
-    most = engine.max_in_flight_tokens + layout.longest_model_len
+    most = engine.max_in_flight_tokens + max(layout.longest_model_len, engine.max_model_len)
     growing = [(spec, number) for spec, number in layout.counts if spec.window_tokens is None and spec.blocks is None]
     if len(growing) != 1:
         return None

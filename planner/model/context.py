@@ -32,13 +32,22 @@ def derived_max_model_len(text: Mapping[str, Any]) -> int:
 
     The tokenizer's own model_max_length counts for pooling models alone (ModelConfig.get_and_verify_max_len).
     """
-    lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
-    derived: float = text.get("model_max_length") or min(lengths, default=inf)
+    derived = _named_length(text)
     if derived == inf:
         derived = LENGTH_WITHOUT_KEY
     if "gemma3" not in str(text.get("model_type")):
         derived *= _scaling_factor(text)
     return int(derived)
+
+
+def names_no_length(text: Mapping[str, Any]) -> bool:
+    """Whether any max_model_len that is asked for stands, as for Mamba (_get_and_verify_max_len)."""
+    return _named_length(text) == inf
+
+
+def _named_length(text: Mapping[str, Any]) -> float:
+    lengths = [text[key] for key in LENGTH_KEYS if isinstance(text.get(key), int)]
+    return text.get("model_max_length") or min(lengths, default=inf)
 
 
 def yarn_max_model_len(text: Mapping[str, Any]) -> int | None:

@@ -212,6 +212,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     counted_from: str | None = None  # earlier versions have the class, but lay out its KV cache as nobody counts here
     notes: tuple[str, ...] = ()
     default_max_model_len: int | None = None  # what an unset max_model_len becomes; None: max_model_len
+    any_max_model_len: bool = False  # config.json names no length: max_model_len is the default, no limit
     max_model_len_before_0_33: int | None = None  # where versions before 0.33.0 derive another; None: the same
     layers_prefix: str = "model.layers"  # the engine's name of the layer list; layer i is f"{layers_prefix}.{i}"
     name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order

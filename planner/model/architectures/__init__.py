@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from planner.errors import ModelError, UnknownArchitectureError
 from planner.model.architectures.reading import stated_dtype, text_config
 from planner.model.config_kinds import check_config, check_quantization
-from planner.model.context import default_max_model_len, derived_max_model_len, yarn_max_model_len
+from planner.model.context import default_max_model_len, derived_max_model_len, names_no_length, yarn_max_model_len
 from planner.model.quantization import engine_quantization
 from planner.model.sizes import impossible_size
 from planner.model.tensor_runs import stored_dtype
@@ -235,6 +235,7 @@ def _described(checkpoint: Checkpoint, architecture: str) -> ModelFacts:
         dtype=stated_dtype(config) or stored_dtype(checkpoint.tensors) or facts.dtype,
         max_model_len=derived,
         default_max_model_len=default_max_model_len(text, derived),
+        any_max_model_len=not facts.max_model_len and names_no_length(text),
         max_model_len_before_0_33=yarn_max_model_len(text),
         quantization=_listed(published or None, checkpoint),
     )
