@@ -13,8 +13,9 @@ from planner.checks.memory import check_asked_pool, check_memory
 from planner.checks.slo import check_budget, check_slo
 from planner.cost import make_cost, make_hour
 from planner.engine import resolve_engine
-from planner.memory.account import Stage, loaded_bytes, make_memory, pool_bytes
+from planner.memory.account import Stage, loaded_bytes, make_memory, stage_pools
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
+from planner.memory.workspace import longest_beside_workspace
 from planner.plan import Option
 from planner.rejection import Rejection
 from planner.throughput import predict
@@ -78,66 +79,23 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
     if assumed is None and (refusal := check_memory(candidate, engine, memories)):
         return _rejection(candidate, refusal)
     layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
-    available = [
-        pool_bytes(engine, memory.available_kv_bytes if assumed is None else assumed, layout.bytes_per_block)
-        for memory, layout in zip(memories, layouts, strict=True)
-    ]
+    available = stage_pools(engine, memories, layouts, assumed)
     if assumed is None and (refusal := check_asked_pool(candidate, engine, memories, available)):
         return _rejection(candidate, refusal)
-    longest = longest_context(layouts, available, engine)
     if facts.is_mla and assumed is None:
-        longest = _longest_with_its_workspace(facts, candidate, engine, layouts, available, longest)
+        longest = longest_beside_workspace(facts, candidate.gpu, engine, (tp, pp), layouts, available)
+    else:
+        longest = longest_context(layouts, available, engine)
     if spec.engine.max_model_len == "auto":
         # a context that the load does not fit is none
         least = question.workload.request_tokens if assumed is None else 0
         engine = replace(engine, max_model_len=min(engine.max_model_len, max(longest, least)))
         if facts.is_mla and assumed is None:
             memories = make_memory(facts, candidate.gpu, engine, tp, pp, in_blocks=True)
-            available = _pools(engine, memories, layouts)
+            available = stage_pools(engine, memories, layouts)
     if refusal := check_kv_cache(layouts, available, engine, longest):
         return _rejection(candidate, refusal)
     return _option(question, candidate, engine, layouts, memories, available, longest)
-
-
-def _longest_with_its_workspace(
-    facts: ModelFacts,
-    candidate: Candidate,
-    engine: EngineConfig,
-    layouts: Sequence[KvLayout],
-    available: Sequence[int],
-    longest: int,
-) -> int:
-    """The longest max_model_len that fits when it is set: latent attention's workspace grows with it.
-
-    ``longest``: what the KV cache would hold beside the workspace of the engine's own max_model_len.
-    """
-
-    def pools_at(length: int) -> list[int]:
-        at = replace(engine, max_model_len=length)
-        memories = make_memory(
-            facts, candidate.gpu, at, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
-        )
-        return _pools(at, memories, layouts)
-
-    shorter, longer = sorted((engine.max_model_len, longest))  # the first fits, the second may not
-    other = pools_at(max(1, longest))
-    if other == list(available):
-        return longest
-    if longest > shorter and longest_context(layouts, other, engine) >= longest:
-        return longest
-    while longer - shorter > 1:
-        middle = (shorter + longer) // 2
-        if longest_context(layouts, pools_at(middle), engine) >= middle:
-            shorter = middle
-        else:
-            longer = middle
-    return shorter
-
-
-def _pools(engine: EngineConfig, memories: Sequence[Memory], layouts: Sequence[KvLayout]) -> list[int]:
-    """Bytes of KV memory on a GPU of each stage."""
-    stages = zip(memories, layouts, strict=True)
-    return [pool_bytes(engine, memory.available_kv_bytes, layout.bytes_per_block) for memory, layout in stages]
 
 
 def _option(

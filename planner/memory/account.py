@@ -15,8 +15,11 @@ from planner.memory.stages import first_alike
 from planner.memory.weights import stage_loading_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
+    from planner.memory.kv_cache import KvLayout
     from planner.model.facts import ModelFacts
 
 
@@ -87,6 +90,16 @@ def pool_bytes(engine: EngineConfig, available_bytes: int, bytes_per_block: int)
     if engine.num_gpu_blocks_override is None:
         return available_bytes
     return engine.num_gpu_blocks_override * bytes_per_block
+
+
+def stage_pools(
+    engine: EngineConfig, memories: Sequence[Memory], layouts: Sequence[KvLayout], assumed: int | None = None
+) -> list[int]:
+    """Bytes of KV memory on a GPU of each stage; ``assumed`` in place of what the account leaves."""
+    return [
+        pool_bytes(engine, memory.available_kv_bytes if assumed is None else assumed, layout.bytes_per_block)
+        for memory, layout in zip(memories, layouts, strict=True)
+    ]
 
 
 def requested_bytes(gpu: Gpu, engine: EngineConfig) -> int:
