@@ -12,7 +12,7 @@ from planner.deployment.access import auth_headers
 from planner.deployment.locked import App, locked
 from planner.deployment.ready import LogWatch, wait_until_ready
 from planner.deployment.running import Progress
-from planner.deployment.undo import take_back
+from planner.deployment.undo import LOOK_S, take_back
 from planner.errors import LaunchError, VerifyError
 from planner.render import download_timeout_s, render_release
 from planner.verify import Proof, UnansweredError, prove_completion, prove_engine, prove_gpus, prove_model
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from planner.release import Release
     from planner.targets import Say, Target
 
-LOOK_S = 20.0
 BUILD_S = 1_800.0  # the first build of an image pulls about 10 GB
 UNDO_S = 240.0  # the lock outlasts the time limit by this
 QUEUE_S = 600.0  # for a GPU to become free, on top of the start-up time

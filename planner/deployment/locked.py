@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from planner.deployment.undo import untouched
+from planner.deployment.undo import LOOK_S, untouched
 from planner.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from planner.deployment.running import Running
     from planner.targets import Say, Target
-
-LOOK_S = 20.0
 
 
 class App(Struct, frozen=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.engine import V0_33
-from planner.memory.attention import Attention, attention_of, choose_backend, flash_attn_version
+from planner.memory.attention import FA4_PAGE, Attention, attention_of, choose_backend, flash_attn_version
 from planner.memory.attention_backends import AttentionBackend
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from planner.model.facts import Cache, ModelFacts
 
 FA_DEQUANT_PAGE = 64  # backends/flash_attn.py _get_sm90_fa4_fp8_kv_block_size
-FA4_PAGE = 128  # fa_utils.py FA4_HD256_PAGE_SIZE
 FLASH_ATTN_FAMILY = frozenset({"FLASH_ATTN", "TRITON_FLASH_ATTN"})
 
 
