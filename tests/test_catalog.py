@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -239,12 +238,3 @@ def test_folders_are_platformdirs_own(monkeypatch: pytest.MonkeyPatch, tmp_path:
     check()
     monkeypatch.setattr(sys, "platform", "another")
     check()
-
-
-def test_loading_takes_a_few_milliseconds() -> None:
-    times = []
-    for _ in range(9):
-        began = time.perf_counter()
-        load_catalog()
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.008

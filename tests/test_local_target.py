@@ -241,10 +241,10 @@ def test_a_download_that_hangs_is_ended_when_the_time_is_over(tmp_path: Path) ->
     from planner.targets import local_process
 
     (tmp_path / "app.py").write_text("import time\nprint('began', flush=True)\ntime.sleep(60)\n")
-    lines = local_process.run(tmp_path, [], timeout_s=1)
-    assert next(lines) == "began"
+    said: list[str] = []
     with pytest.raises(TimeoutError):
-        next(lines)
+        said.extend(local_process.run(tmp_path, [], timeout_s=1))
+    assert said in ([], ["began"])  # a busy machine may not have come that far
 
 
 def test_a_port_is_one_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

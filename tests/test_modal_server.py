@@ -58,4 +58,4 @@ def test_by_hand(tmp_path: Path) -> None:
         assert "GPUs: 2×A100-80GB" in done.stdout
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(20)
+        server.wait(120)

@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,9 +111,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_text_is_refused_quickly_and_shortly(text: str) -> None:
-    begin = time.perf_counter()
+def test_hostile_text_is_refused_shortly(text: str) -> None:
+    """Taken as written, some of these would never end, or fill the memory."""
     with pytest.raises(SpecError) as caught:
         parse_spec(text, "s.yaml")
-    assert time.perf_counter() - begin < 20
     assert max(map(len, caught.value.problems)) < 400
