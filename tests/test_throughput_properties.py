@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from planner.candidates import Candidate
+from planner.measurements import Measurement
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.throughput import Throughput, predict
 from planner.throughput.constants import CONSTANTS
@@ -53,10 +54,18 @@ def configured(repo: str, gpu: str, tp: int, pp: int, version: str = "0.33.0", *
     return facts, engine, plan_kv_cache(layouts, [12 * 2**30] * pp, engine)
 
 
-def speed(repo: str, gpu: str | Gpu, load: Workload, tp: int = 1, pp: int = 1, **asked: Any) -> Throughput:
+def speed(
+    repo: str,
+    gpu: str | Gpu,
+    load: Workload,
+    tp: int = 1,
+    pp: int = 1,
+    measurements: tuple[Measurement, ...] = (),
+    **asked: Any,
+) -> Throughput:
     row = gpu_of(gpu) if isinstance(gpu, str) else gpu
     facts, engine, cache = configured(repo, row.name, tp, pp, **asked)
-    return predict(facts, Candidate(row, None, tp * pp, tp, pp), engine, cache, load)
+    return predict(facts, Candidate(row, None, tp * pp, tp, pp), engine, cache, load, measurements=measurements)
 
 
 def rate(*asked: Any, **keys: Any) -> float:
@@ -228,3 +237,36 @@ def test_a_smaller_budget_of_tokens_is_shared_with_what_runs(repo: str, gpu: str
     of_a_request = steady.input_tokens + steady.output_tokens - 1
     step_s = speed(repo, gpu, Workload(concurrency=1, input_tokens=1, output_tokens=64)).tpot_ms / 1000
     assert found.output_tokens_per_second <= steady.output_tokens * budget / of_a_request / step_s * ROUNDING
+
+
+limits = st.sampled_from(((8192, 256), (2048, 256), (8192, 32), (8200, 256)))
+
+
+@given(gpus, st.integers(1, 500), st.integers(1, 8000), limits)
+def test_a_row_that_says_what_the_model_says_moves_nothing(
+    gpu: str, concurrency: int, tokens: int, limit: tuple[int, int]
+) -> None:
+    """Whatever max_num_batched_tokens and max_num_seqs it was measured with; with others than asked it is no answer."""
+    load = Workload(concurrency=concurrency, input_tokens=tokens, output_tokens=256)
+    asked, then = ({"max_num_batched_tokens": budget, "max_num_seqs": seqs} for budget, seqs in ((8192, 256), limit))
+    row = Measurement(
+        model=DENSE,
+        gpu=gpu,
+        count=1,
+        tensor_parallel_size=1,
+        engine_version="0.33.0",
+        dtype="bfloat16",
+        max_model_len=16384,
+        **then,
+        date="2026-11-01",
+        source="by hand",
+        concurrency=concurrency,
+        input_tokens=tokens,
+        output_tokens=256,
+        output_tokens_per_second=rate(DENSE, gpu, load, **then),
+    )
+    plain, found = (speed(DENSE, gpu, load, measurements=rows, **asked) for rows in ((), (row,)))
+    assert found.output_tokens_per_second == pytest.approx(plain.output_tokens_per_second)
+    assert found.low >= plain.low / ROUNDING
+    same = limit[0] == 8192 and (limit[1] == 256 or concurrency <= limit[1])
+    assert (found.provenance == "measured") == same

@@ -80,16 +80,25 @@ def load_of(row: Measurement, workload: Workload) -> Workload:
     )
 
 
+def limits_of(row: Measurement, engine: EngineConfig) -> EngineConfig:
+    """``engine`` with the limits of a step that a row was measured with."""
+    return replace(engine, max_num_seqs=row.max_num_seqs, max_num_batched_tokens=row.max_num_batched_tokens)
+
+
 def distance(row: Measurement, engine: EngineConfig, workload: Workload) -> float:
-    """How far apart two loads are: sum of the logarithms of batch and lengths; 0 for the same one."""
+    """How far apart two loads are: sum of the logarithms of batch, budget and lengths; 0 for the same one.
+
+    Budgets of tokens for a step differ however near they are: with another one the engine was another.
+    """
     kind = OTHER_KIND if (row.requests is None) != (workload.requests is None) else 0.0
     asked = workload.requests or workload.concurrency
     measured = row.requests or row.concurrency or asked
     batches = _apart(min(asked, engine.max_num_seqs), min(measured, row.max_num_seqs))
     waves = _apart(asked, measured) if workload.requests else 0.0
+    budgets = abs(log(engine.max_num_batched_tokens / row.max_num_batched_tokens))
     prompts = _apart(workload.input_tokens, row.input_tokens or workload.input_tokens)
     answers = _apart(workload.output_tokens, row.output_tokens or workload.output_tokens)
-    return kind + batches + waves / 4 + (prompts + answers) / 2
+    return kind + batches + (waves + budgets) / 4 + (prompts + answers) / 2
 
 
 def _apart(left: float, right: float) -> float:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.interval import around, half_width
 from planner.throughput.load import run_load
-from planner.throughput.measured import LEAST_NARROWED, MACHINES, OTHER_VERSION, find_witness, load_of
+from planner.throughput.measured import LEAST_NARROWED, MACHINES, OTHER_VERSION, find_witness, limits_of, load_of
 from planner.throughput.terms import make_terms
 from planner.throughput.work import count_work
 
@@ -57,8 +57,8 @@ def predict(
     """The speed of ``candidate`` with its low and high.
 
     ``measurements`` are rows of this model (measured.rows_of). One of the same configuration, load and engine
-    version is the answer, marked measured. A near one corrects the model within its interval and narrows it; one of
-    another version only narrows it.
+    version is the answer, marked measured. A near one (another load, another max_num_batched_tokens) corrects the
+    model within its interval and narrows it; one of another version only narrows it.
     """
     terms = make_terms(facts, candidate, engine, constants)
     speed = run_load(terms, engine, kv_cache, workload, constants)
@@ -69,8 +69,9 @@ def predict(
         return _throughput(speed, speed.output_tokens_per_second, width, "modelled", "")
     if witness.same_load and witness.same_version:
         return _measured(speed, witness)
-    seen = run_load(terms, engine, kv_cache, load_of(witness.row, workload), constants)
-    return _narrowed(speed, width, witness, seen)
+    row = witness.row
+    seen = run_load(terms, limits_of(row, engine), kv_cache, load_of(row, workload), constants)
+    return _narrowed(speed, width, witness, seen, engine.max_num_batched_tokens)
 
 
 def _throughput(
@@ -103,7 +104,7 @@ def _measured(speed: Speed, witness: Witness) -> Throughput:
     )
 
 
-def _narrowed(speed: Speed, width: float, witness: Witness, seen: Speed) -> Throughput:
+def _narrowed(speed: Speed, width: float, witness: Witness, seen: Speed, budget: int) -> Throughput:
     """``seen``: the model's answer for the load that was measured; what it misses there it misses here, less far."""
     row = witness.row
     missed = log((row.output_tokens_per_second or 0.0) / seen.output_tokens_per_second)
@@ -115,6 +116,8 @@ def _narrowed(speed: Speed, width: float, witness: Witness, seen: Speed) -> Thro
     corrected = rate * exp(max(-width, min(width, missed * witness.weight)))
     left = max(LEAST_NARROWED, width * sqrt(1 - witness.weight**2))
     load = f"{row.requests or row.concurrency} requests of {row.input_tokens} + {row.output_tokens} tokens"
+    if row.max_num_batched_tokens != budget:
+        load += f" with max_num_batched_tokens {row.max_num_batched_tokens}"
     return _throughput(
         speed, corrected, min(width, left), "modelled", f"corrected by a measurement of {load} ({row.date})"
     )
