@@ -48,14 +48,14 @@ def world(modal_server: ModalServer) -> World:
 @pytest.fixture
 def two_seconds_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of a launch is over two seconds after it was published, however long that took on a busy machine."""
-    from planner.deployment import launch
+    from planner.deployment import prove
 
-    whole = launch.wait_until_ready
+    whole = prove.wait_until_ready
 
     def shortly(url: str, headers: Any, release: Any, log: Any, say: Any, _: float) -> Any:
         return whole(url, headers, release, log, say, time.monotonic() + 2)
 
-    monkeypatch.setattr(launch, "wait_until_ready", shortly)
+    monkeypatch.setattr(prove, "wait_until_ready", shortly)
 
 
 @pytest.fixture

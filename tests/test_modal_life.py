@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -84,8 +85,13 @@ def test_the_whole_life(spec: Path, world: World) -> None:
 
     rolled_back = gpuplan("rollback", spec, "--yes", "--json")
     assert rolled_back.code == 0, rolled_back.err
-    running = json.loads(rolled_back.out)["running"]
-    assert running["version"] == 3
+    restored = json.loads(rolled_back.out)
+    assert restored["verified"]
+    assert [(proof["what"], proof["holds"]) for proof in restored["proofs"]] == [
+        (proof["what"], True) for proof in said["proofs"]
+    ]
+    running = restored["running"]
+    assert (running["version"], running["verified"]) == (3, True)
     assert running["planned"]["model"]["repo"] == LLAMA_70B.repo
     assert running["gpus"] == [{"gpu": "A100-80GB", "count": 2}]
 
@@ -223,15 +229,49 @@ def test_records_outlive_the_week_that_a_dict_keeps_them(spec: Path, world: Worl
     assert gpuplan("diff", spec, "--exit-code").code == 0
 
 
-def test_a_rollback_to_what_was_never_verified_says_so(spec: Path, world: World) -> None:
+@pytest.fixture
+def second(spec: Path) -> Path:
+    """Version 1 was launched and never verified, version 2 runs."""
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
     spec.write_text(SPEC_7B)
     assert gpuplan("deploy", spec, "--yes").code == 0
-    done = gpuplan("rollback", spec, "--yes", "--json")
+    return spec
+
+
+def test_a_rollback_to_what_was_never_verified_says_so_and_verifies_it(second: Path) -> None:
+    done = gpuplan("rollback", second, "--yes")
     assert done.code == 0, done.err
     assert "Version 1 was never seen to answer as planned." in done.err
-    assert json.loads(done.out)["running"]["verified"] is False
-    assert "never: `gpuplan deploy` again does it" in gpuplan("status", spec).out
+    assert "llama: version 3 is version 1 again.\n  GPUs: 2×A100-80GB\n" in done.out
+    assert json.loads(gpuplan("status", second, "--json").out)["running"]["verified"] is True
+
+
+def test_a_rollback_that_does_not_wait_verifies_nothing_and_says_so(second: Path, world: World) -> None:
+    done = gpuplan("rollback", second, "--yes", "--no-wait")
+    assert done.code == 0, done.err
+    assert "Nothing was verified (--no-wait)." in done.out
+    assert json.loads(gpuplan("status", second, "--json").out)["running"]["verified"] is False
+    assert "never: `gpuplan deploy` again does it" in gpuplan("status", second).out
+
+
+def test_a_rollback_tells_what_its_version_lacks_by_now_and_tries(second: Path, world: World) -> None:
+    """It may be urgent: nothing is refused that the provider may yet do."""
+    world.secrets["vllm-api-key"] = {"OTHER": "x"}
+    shutil.rmtree(world.volume_path("gpuplan-weights") / f"{LLAMA_70B.repo}@{LLAMA_70B.revision}")
+    done = gpuplan("rollback", second, "--yes")
+    said = " ".join(done.err.split())
+    assert "vllm-api-key lacks VLLM_API_KEY" in said
+    assert "The weights of version 1 are not in place any more." in said
+    assert done.code == 7
+    assert "Version 3, which is version 1 again, is left as it is and is not verified" in said
+
+
+def test_a_rollback_to_a_version_without_a_record_says_that_nothing_is_proven(second: Path, world: World) -> None:
+    world.dict_entries.clear()
+    (world.volume_path("gpuplan-weights") / "deployments" / "llama.json").unlink()
+    done = gpuplan("rollback", second, "--yes")
+    assert done.code == 0, done.err
+    assert "Nothing was verified (gpuplan has no record of version 1)." in done.out
 
 
 def test_a_failed_change_leaves_what_was_never_verified_unverified(spec: Path, world: World) -> None:

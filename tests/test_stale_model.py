@@ -106,9 +106,40 @@ def test_without_the_proof_from_outside_the_old_model_goes_on_unnoticed(
     spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.deployment.ready.serves_another_plan", lambda *_: False)
-    monkeypatch.setattr("planner.deployment.launch.prove_model", lambda *_: [])
+    monkeypatch.setattr("planner.deployment.prove.prove_model", lambda *_: [])
     completed = Proof("completion", "some text", "some text", holds=True)
-    monkeypatch.setattr("planner.deployment.launch.prove_completion", lambda *_: completed)
+    monkeypatch.setattr("planner.deployment.prove.prove_completion", lambda *_: completed)
     world.stale_code = True
     assert gpuplan("deploy", spec, "--yes").code == 0
     assert served(world) == {"name": LLAMA_7B.repo, "weights": LLAMA_7B.repo}
+
+
+def test_a_rollback_proves_the_weights_of_the_version_that_it_brings_back(spec: Path, world: World) -> None:
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    volume = world.volume_path("gpuplan-weights")
+    small, large = (volume / f"{release.repo}@{release.revision}" for release in (LLAMA_7B, LLAMA_70B))
+    shutil.copy(large / "config.json", small / "config.json")
+    done = gpuplan("rollback", spec, "--yes")
+    assert done.code == 7
+    assert "not the planned model: config.json has" in done.err
+    assert "Version 3, which is version 1 again, is left as it is and is not verified" in done.err
+    assert "go back to version 2 with `gpuplan rollback`, for the app llama" in " ".join(done.err.split())
+    status = json.loads(gpuplan("status", spec, "--json").out)["running"]
+    assert (status["version"], status["verified"], status["planned"]["model"]["repo"]) == (3, False, LLAMA_7B.repo)
+
+
+def test_a_rollback_that_serves_another_model_is_caught_from_outside(
+    spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 70b was version 2 and answered as planned; brought back, a stale image serves the 7b."""
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    spec.write_text(SPEC_7B)
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    monkeypatch.setattr("planner.deployment.ready.serves_another_plan", lambda *_: False)
+    world.stale_code = True
+    world.containers.stop_all()
+    done = gpuplan("rollback", spec, "--yes")
+    assert done.code == 7
+    assert f"model: planned was {LLAMA_70B.repo}, seen is {LLAMA_7B.repo}" in done.err
+    assert "Version 4, which is version 2 again, is left as it is and is not verified" in done.err
+    assert gpuplan("rollback", spec, "2", "--yes", "--no-wait").code == 0

@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("planner.cli.diff", "Compare what runs with what SPEC would launch, field by field and in dollars."),
     "status": ("planner.cli.status", "Show what runs: state, version, GPUs, containers, dollars per hour, the plan."),
     "logs": ("planner.cli.logs", "Print the log of what runs."),
-    "rollback": ("planner.cli.rollback", "Make an earlier version the current one."),
+    "rollback": (
+        "planner.cli.rollback",
+        "Make an earlier version the current one, wait until it answers, and prove its model.",
+    ),
     "stop": ("planner.cli.stop", "End the app and its containers, and prove that nothing is left."),
     "measure": (
         "planner.cli.measure",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-from msgspec.structs import replace
 
 from planner.cli.launching import (
     ProgressLine,
@@ -18,17 +17,15 @@ from planner.cli.launching import (
     open_target,
     read_spec,
 )
-from planner.cli.options import JSON, SET, SPEC, TARGET
-from planner.errors import EXIT_LAUNCH, LaunchError, VerifyError
-from planner.verify import prove_gpus
+from planner.cli.options import JSON, SET, SPEC, TARGET, Finite
+from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from planner.deployment.restore import Restored
     from planner.deployment.running import Recorded, Running
-    from planner.targets import Say, Target
-
-LEASE_S = 300.0
+    from planner.targets import Target
 
 
 @click.command()
@@ -38,6 +35,8 @@ LEASE_S = 300.0
 @TARGET
 @JSON
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--no-wait", is_flag=True, help="Roll back and return: nothing is verified.")
+@click.option("--timeout", "timeout_s", type=Finite(min=1), metavar="SECONDS", help="For the whole rollback.")
 @click.option("--break-lock", is_flag=True, help="Go on although a deploy of this app seems to run.")
 def rollback(
     spec: str,
@@ -47,9 +46,11 @@ def rollback(
     target: str | None,
     as_json: bool,
     yes: bool,
+    no_wait: bool,
+    timeout_s: float | None,
     break_lock: bool,
 ) -> None:
-    """Make an earlier version the current one.
+    """Make an earlier version the current one, wait until it answers, and prove its model.
 
     Without VERSION: the newest version with another plan that answered as planned.
 
@@ -59,17 +60,17 @@ def rollback(
     """
     from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
-    from planner.deployment.locked import App, locked
-    from planner.explain.deployment import explain_difference, running_document
+    from planner.deployment.restore import Patience, restore
+    from planner.explain.deployment import explain_difference, proof_documents, running_document
     from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
     provider = open_target(asked.target)
     with before_asking(yes=yes):
         running = provider.observe(asked.name, asked.environment, ANSWER_S)
+        recorded = provider.recorded(asked.name, asked.environment)
     if running is None:
         raise LaunchError(f"{asked.name}: nothing runs under this name, so there is nothing to roll back.")
-    recorded = provider.recorded(asked.name, asked.environment)
     wanted = version or version_before(running, recorded)
     past = recorded.get(wanted)
     if problem := version_problem(running, wanted, past):
@@ -77,38 +78,45 @@ def rollback(
     if past:
         local = asked.target == "local"
         paint(explain_difference(make_difference(running, past.release), running, local=local), err=True)
+        if not no_wait:
+            with before_asking(yes=yes):
+                _show_obstacles(provider, past)
     if not (past and past.proven):
         click.echo(f"Version {wanted} was never seen to answer as planned.", err=True)
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
         click.echo("Nothing was changed.", err=True)
         sys.exit(EXIT_LAUNCH)
     end_on_terminate()
-    say = ProgressLine()
-    with locked(App(provider, asked.name, asked.environment), running, LEASE_S, say, break_lock=break_lock):
-        after = _bring_back(provider, running, wanted, past, say)
+    patience = Patience(not no_wait, timeout_s, break_lock)
+    restored = restore(provider, running, wanted, past, patience, ProgressLine())
     if as_json:
-        click.echo(json.dumps({"schema_version": 1, "rolled_back_to": wanted, "running": running_document(after)}))
+        document = {
+            "schema_version": 1,
+            "rolled_back_to": wanted,
+            "verified": bool(restored.proofs),
+            "running": running_document(restored.running),
+            "proofs": proof_documents(restored.proofs),
+        }
+        click.echo(json.dumps(document))
     else:
-        click.echo(f"{asked.name}: version {after.version} is version {wanted} again.")
+        _print_restored(restored, wanted, past)
 
 
-def _bring_back(provider: Target, running: Running, wanted: int, past: Recorded | None, say: Say) -> Running:
-    """Roll back, see that it is what was recorded, record it. Raises LaunchError with where to look."""
-    from planner.deployment.undo import bring_back
+def _show_obstacles(provider: Target, past: Recorded) -> None:
+    """What would keep that version from starting or from being verified; no reason not to try, this may be urgent."""
+    from planner.cli.paint import paint
+    from planner.explain.text import wrapped_warnings
 
-    look = f"Look at what runs with `gpuplan status`, for the app {running.name}."
-    try:
-        after = bring_back(provider, running, wanted, say)
-        if past:
-            if after.gpus and not (seen := prove_gpus(after.gpus, past.release)).holds:
-                raise VerifyError(f"{running.name}: version {after.version} has {seen.seen}, not {seen.planned}.")
-            provider.remember(after, past.release, proven=past.proven)
-            after = replace(after, release=past.release, proven=past.proven)
-    except LaunchError as error:
-        raise type(error)(f"{error} {look}") from None
-    except KeyboardInterrupt:
-        raise LaunchError(f"{running.name}: interrupted. {look}") from None
-    return after
+    survey = provider.survey(past.release)
+    missing = () if survey.weights_present else (f"The weights of version {past.version} are not in place any more.",)
+    paint(wrapped_warnings((*survey.problems, *missing, *survey.warnings)), err=True)
+
+
+def _print_restored(restored: Restored, wanted: int, past: Recorded | None) -> None:
+    from planner.cli.paint import paint
+    from planner.explain.deployment import explain_restored
+
+    paint(explain_restored(restored.running, wanted, restored.proofs, is_recorded=past is not None))
 
 
 def version_problem(running: Running, wanted: int, past: Recorded | None) -> str | None:

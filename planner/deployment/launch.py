@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from planner.deployment.access import auth_headers
 from planner.deployment.locked import App, locked
-from planner.deployment.ready import LogWatch, wait_until_ready
+from planner.deployment.prove import hold, prove
 from planner.deployment.running import Progress
 from planner.deployment.undo import LOOK_S, take_back
 from planner.errors import LaunchError, VerifyError
 from planner.render import download_timeout_s, render_release
-from planner.verify import Proof, UnansweredError, prove_completion, prove_engine, prove_gpus, prove_model
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from planner.deployment.running import Running, Survey
     from planner.release import Release
     from planner.targets import Say, Target
+    from planner.verify import Proof
 
 BUILD_S = 1_800.0  # the first build of an image pulls about 10 GB
 UNDO_S = 240.0  # the lock outlasts the time limit by this
@@ -57,7 +56,7 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
         try:
             release = _with_weights(target, release, survey, settings, say, deadline)
             running = _publish(target, release, settings, say, deadline)
-            proofs = _prove(target, release, running, say, deadline) if settings.wait else ()
+            proofs = prove(target, release, running, say, deadline) if settings.wait else ()
         except LaunchError as error:
             kind = VerifyError if isinstance(error, VerifyError) else LaunchError
             raise kind(f"{error}\n{_undo_once(target, release, before, running, say)}") from None
@@ -88,7 +87,7 @@ def rescale(target: Target, release: Release, running: Running, settings: Settin
     with _locked(target, release, running, LOOK_S, settings, say):
         try:
             proofs = [target.rescale(running, release)]
-            _hold(proofs, release)
+            hold(proofs, release)
             target.remember(running, release, proven=running.proven is not False)
         except LaunchError as error:
             raise type(error)(f"{error} {_goes_on(running)}") from None
@@ -107,7 +106,7 @@ def prove_running(target: Target, running: Running, settings: Settings, say: Say
     with _locked(target, release, running, limit_s, settings, say):
         stays = f"Version {running.version} is left as it was: end it with `gpuplan stop` or `gpuplan rollback`."
         try:
-            proofs = _prove(target, release, running, say, started + limit_s)
+            proofs = prove(target, release, running, say, started + limit_s)
         except LaunchError as error:
             raise type(error)(f"{error}\n{stays}") from None
         except KeyboardInterrupt:
@@ -170,54 +169,6 @@ def _publish(target: Target, release: Release, settings: Settings, say: Say, dea
         raise LaunchError(f"{release.name}: was published, but the provider does not list it.")
     target.remember(running, release, proven=False)
     return replace(running, release=release)
-
-
-def _prove(target: Target, release: Release, running: Running, say: Say, deadline: float) -> list[Proof]:
-    """Wait, then compare everything that can be seen with the plan."""
-    if running.url is None:
-        raise VerifyError(f"{release.name}: the provider gives no URL for it.")
-    headers = auth_headers()
-    on_cpu = release.target == "local" and not running.gpus
-    proofs = [] if on_cpu else [prove_gpus(running.gpus, release)]
-    _hold(proofs, release)
-    log = target.open_log(running)
-    try:
-        watch = LogWatch(log, lambda: _overtaken(target, running))
-        cards = wait_until_ready(running.url, headers, release, watch, say, deadline)
-    finally:
-        log.close()
-    proofs += prove_model(cards, release, target.root(release))
-    if engine := prove_engine(running.url, headers, release):
-        proofs.append(engine)
-    _hold(proofs, release)
-    try:
-        proofs.append(prove_completion(running.url, headers, release))
-    except UnansweredError as error:
-        raise VerifyError(f"{release.name}: it lists its model but does not complete: {error}") from None
-    _hold(proofs, release)
-    target.remember(running, release, proven=True)
-    say(Progress("ready", f"{running.url} answers"))
-    return proofs
-
-
-def _overtaken(target: Target, ours: Running) -> str | None:
-    """What someone did to our version while we wait for it: nothing that a lock keeps them from."""
-    try:
-        now = target.glance(ours.name, ours.environment, LOOK_S)
-    except LaunchError:
-        return None  # not seen now; perhaps the next time
-    if now is None or now.provider_id != ours.provider_id:
-        return f"version {ours.version} was stopped by someone else"
-    if now.version != ours.version:
-        return f"version {now.version} was launched by someone else over version {ours.version}"
-    return None
-
-
-def _hold(proofs: list[Proof], release: Release) -> None:
-    """Raises VerifyError with every proof that does not hold."""
-    failed = [f"{proof.what}: planned was {proof.planned}, seen is {proof.seen}" for proof in proofs if not proof.holds]
-    if failed:
-        raise VerifyError(f"{release.name}: what answers is not what was planned. " + "; ".join(failed) + ".")
 
 
 def _remaining(deadline: float, release: Release) -> float:

@@ -65,6 +65,15 @@ def explain_outcome(outcome: Outcome) -> list[Line]:
     return lines
 
 
+def explain_restored(running: Running, wanted: int, proofs: Sequence[Proof], *, is_recorded: bool) -> list[Line]:
+    """Which version it is again, and what of it was proven."""
+    lines = [Line(f"{running.name}: version {running.version} is version {wanted} again.", "title")]
+    if proofs:
+        return lines + [Line(f"  {_proof(proof)}", "good" if proof.holds else "warn") for proof in proofs]
+    why = "--no-wait" if is_recorded else f"gpuplan has no record of version {wanted}"
+    return [*lines, Line(f"  Nothing was verified ({why}). Look with `gpuplan status`.", "warn")]
+
+
 def _proof(proof: Proof) -> str:
     return f"{proof.what}: {proof.seen}"
 
