@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 GIB = 2**30
-SIZE = re.compile(r"(\d+(?:\.\d+)?)([kKmMgGtT]?)")
+SIZE = r"(\d+(?:\.\d+)?)([kKmMgGtT]?)"
 # vllm/utils/argparse_utils.py human_readable_int: small letters are decimal, large ones binary
 SUFFIXES = {"": 1, **{letter: 1000**power for power, letter in enumerate("kmgt", 1)}}
 SUFFIXES |= {letter: 1024**power for power, letter in enumerate("KMGT", 1)}
@@ -46,7 +46,7 @@ def flag_value(flags: Mapping[str, Any], name: str) -> Any:
 def number_flag(flags: Mapping[str, Any], name: str) -> int | None:
     """A whole number, with vLLM's k, m, g, t or K, M, G, T behind it; None where the flag is absent or no number."""
     value = flag_value(flags, name)
-    found = SIZE.fullmatch(str(value).strip()) if value is not None and not isinstance(value, bool) else None
+    found = re.fullmatch(SIZE, str(value).strip()) if value is not None and not isinstance(value, bool) else None
     return int(float(found[1]) * SUFFIXES[found[2]]) if found else None
 
 

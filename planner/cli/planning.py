@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from planner.plan import Plan
     from planner.spec import Spec
 
-REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+REPO = r"[A-Za-z0-9][\w.-]*/[\w.-]+"
 
 
 class Planned(Struct, frozen=True):
@@ -121,7 +121,7 @@ def say_on_terminal(sentence: str) -> None:
 
 def bare_spec(source: str) -> str | None:
     """The ten-second spec that `org/name` stands for, or None where SOURCE is a file or "-"."""
-    if not REPO.fullmatch(source) or source.endswith((".yaml", ".yml")) or _exists(Path(source)):
+    if source.endswith((".yaml", ".yml")) or not re.fullmatch(REPO, source) or _exists(Path(source)):
         return None
     from planner.spec import starter
 

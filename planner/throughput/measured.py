@@ -122,13 +122,13 @@ def _same_setup(row: Measurement, facts: ModelFacts, candidate: Candidate, engin
 
 
 # Flags that a measurement may differ in: they change what is said, not how fast.
-WORDS_ONLY = re.compile(r".*(-parser|-plugin|log-.*|-log|template.*|-name|-config-path|key|seed|tool-choice)")
+WORDS_ONLY = r".*(-parser|-plugin|log-.*|-log|template.*|-name|-config-path|key|seed|tool-choice)"
 
 
 def _flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags that may change speed, by their names with dashes."""
     named = {name.replace("_", "-"): value for name, value in flags.items()} if flags else {}
-    return {name: value for name, value in named.items() if not WORDS_ONLY.fullmatch(name)}
+    return {name: value for name, value in named.items() if not re.fullmatch(WORDS_ONLY, name)}
 
 
 def _narrow(kv_cache_dtype: str) -> bool:
