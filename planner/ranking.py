@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def rank_key(objective: str, workload: Workload) -> Callable[[Option], tuple[Any, ...]]:
-    """Sort key, smallest first: the objective's figure, then fewer GPUs, then more KV room, then the name."""
+    """Sort key, smallest first: the objective's figure, then fewer GPUs, then more speed, more KV room, and the name.
+
+    Splits of the same GPUs cost the same an hour: among them the cheapest token decides.
+    """
     figure = OBJECTIVES[objective]
 
     def key(option: Option) -> tuple[Any, ...]:
@@ -20,6 +23,7 @@ def rank_key(objective: str, workload: Workload) -> Callable[[Option], tuple[Any
         return (
             figure(option, workload),
             candidate.count,
+            -option.throughput.output_tokens_per_second,
             -option.kv_cache.tokens,
             candidate.sold_as,
             candidate.pipeline_parallel_size,

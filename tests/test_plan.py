@@ -119,6 +119,20 @@ def test_the_chosen_option_is_never_dearer_than_another(path: Path) -> None:
     assert prices == sorted(prices)
 
 
+@pytest.mark.parametrize("repo", ["meta-llama/Llama-2-13b-chat-hf", "zai-org/GLM-5-FP8"])
+def test_of_splits_of_the_same_gpus_the_cheapest_token_is_chosen(repo: str) -> None:
+    """They cost the same an hour; here a pipeline has room for more KV cache and is half as fast."""
+    plan = plan_of(f"name: s\nmodel: {{repo: {repo}}}\n")
+    assert plan.chosen is not None
+    chosen = plan.chosen.candidate
+    splits = [
+        one for one in plan.options if (one.candidate.sold_as, one.candidate.count) == (chosen.sold_as, chosen.count)
+    ]
+    per_token = [one.cost.usd_per_million_output_tokens for one in splits]
+    assert per_token == sorted(per_token)
+    assert max(splits, key=lambda one: one.kv_cache.tokens) is not plan.chosen
+
+
 def test_the_order_of_rows_never_changes_a_plan(seventy: Plan) -> None:
     names = list(catalog().offers)
     names.reverse()

@@ -208,7 +208,7 @@ SPEC = keys(
         "budget": (section(BudgetSpec, BUDGET), "What may be spent."),
         "objective": (
             choice("usd_per_hour", "usd_per_million_tokens", "latency"),
-            "What the best option has least of.",
+            "What the best option has least of. Among equals fewer GPUs come first, then more tokens per second.",
         ),
         "scaling": (section(ScalingSpec, SCALING), "How many containers, and how long an idle one stays."),
         "resources": (section(ResourcesSpec, RESOURCES), "CPU and memory of one container, beside its GPUs."),
