@@ -61,6 +61,7 @@ class Linear(Struct, frozen=True):
     in_heads: int | None = None  # row-parallel inputs that are cut between heads
     absorbed: bool = False  # MLA's kv_b_proj: unpacked copies stay beside a quantized weight
     whole_unless: int | None = None  # where tp does not divide it, the layer is whole on every rank (disable_tp)
+    kv_chunks: tuple[int, int] | None = None  # K and V stored in so many chunks: their count, a chunk's padded rows
     fp32_router: bool = False  # kept in fp32 on GPUs without kernels of vLLM's router (GateLinear)
 
     @property

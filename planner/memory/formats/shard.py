@@ -61,11 +61,19 @@ def linear_shard(linear: Linear, tp: int) -> LinearShard:
     split_in = tp if linear.split == "row" else 1
     return LinearShard(
         linear.in_features // split_in,
-        tuple(output_features(output, split_out) for output in linear.outputs),
+        _chunked_outputs(linear, tp) or tuple(output_features(output, split_out) for output in linear.outputs),
         linear.in_features,
         linear.out_features,
         linear.bias,
     )
+
+
+def _chunked_outputs(linear: Linear, tp: int) -> tuple[int, ...]:
+    """Queries, and the chunks of K and V padded each, where a rank holds several of them; else none."""
+    if linear.kv_chunks is None or linear.kv_chunks[0] <= tp or linear.kv_chunks[0] % tp:
+        return ()
+    chunks, rows = linear.kv_chunks
+    return linear.outputs[0].features // tp, chunks // tp * rows
 
 
 def expert_shard(experts: Experts, tp: int, ep_size: int) -> ExpertShard:

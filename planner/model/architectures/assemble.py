@@ -37,6 +37,7 @@ NEVER_TIED = frozenset(
         "KimiLinearForCausalLM",
         "LongcatFlashForCausalLM",
         "MiMoV2FlashForCausalLM",
+        "MiMoV2ForCausalLM",
         "MiniMaxM2ForCausalLM",
         "MiniMaxM3SparseForCausalLM",
         "MiniMaxM3SparseForConditionalGeneration",

@@ -40,6 +40,20 @@ FLASH_ATTN_4 = 4
 IMAGE_TOKENS = 280  # transformers' default_output_length of Gemma4VisionConfig
 VIDEO_FRAMES, FRAME_TOKENS = 32, 70 + 2 + 6  # gemma4_mm.py get_mm_max_tokens_per_item: soft, begin and end, time stamp
 
+PREFIXES = (
+    ("model.vision_tower", "vision_tower"),
+    ("model.embed_vision", "embed_vision"),
+    ("model.language_model.", "language_model.model."),
+    ("model.", "language_model.model."),
+)
+UNIFIED_PREFIXES = (
+    ("model.embed_audio.", "embed_audio."),
+    ("model.embed_vision.", "embed_vision."),
+    ("model.language_model.", "language_model.model."),
+    ("model.vision_embedder.", "vision_embedder."),
+    ("model.", "language_model.model."),
+)
+
 
 def scalar(name: str, shape: tuple[int, ...] = ()) -> Parameter:
     """A number that the class keeps as a buffer, a storage of its own."""
@@ -77,11 +91,40 @@ def conditional(config: Config) -> ModelFacts:
             "counted, and a guess would be worth nothing. To add it, describe the encoder in "
             "planner/model/architectures/gemma4.py from audio_config."
         )
-    facts = with_tower(text_model(config), _tower(config), ("model.language_model.", "language_model.model."))
+    facts = with_tower(text_model(config), _tower(config), *PREFIXES)
     if text_config(config).get("use_bidirectional_attention") != "vision":
         return facts
     image = optional(required(config, "vision_config"), "default_output_length", default=IMAGE_TOKENS)
     return replace(facts, mm_prefix=True, mm_item_tokens=max(image, VIDEO_FRAMES * FRAME_TOKENS))
+
+
+def unified(config: Config) -> ModelFacts:
+    """Gemma 4 without encoders: patches and samples of sound are projected as they are, on every pipeline stage.
+
+    Gemma4UnifiedForConditionalGeneration marks none of it as a tower, so it stays with language_model_only too.
+    """
+    vision, audio, text = required(config, "vision_config"), config.get("audio_config"), text_config(config)
+    size, width = required(text, "hidden_size"), required(vision, "mm_embed_dim")
+    pixels = 3 * required(vision, "model_patch_size") ** 2
+    embedders: Modules = (
+        *norm("vision_embedder.patch_ln1", pixels, bias=True),
+        Linear("vision_embedder.patch_dense", pixels, (Output(width),), "column", bias=True),
+        *norm("vision_embedder.patch_ln2", width, bias=True),
+        Parameter("vision_embedder.pos_embedding", (required(vision, "mm_posemb_size"), 2, width)),
+        *norm("vision_embedder.pos_norm", width, bias=True),
+        *_embedder("embed_vision", optional(vision, "output_proj_dims", default=width), size),
+        *(_embedder("embed_audio", required(audio, "audio_embed_dim", "hidden_size"), size) if audio else ()),
+    )
+    facts = with_tower(text_model(config), (), *UNIFIED_PREFIXES)
+    facts = replace(facts, everywhere=(*facts.everywhere, *embedders))
+    if text.get("use_bidirectional_attention") != "vision":
+        return facts
+    item = max(required(vision, "num_soft_tokens"), VIDEO_FRAMES * FRAME_TOKENS)
+    return replace(facts, mm_prefix=True, mm_item_tokens=item)
+
+
+def _embedder(name: str, width: int, size: int) -> Modules:
+    return (replicated(f"{name}.embedding_projection", width, size, quantizable=False),)
 
 
 def _heads(text: Config, *, full: bool) -> Heads:

@@ -1,6 +1,6 @@
 """Mixtures of experts on grouped-query attention: router, routed experts, shared experts, leading dense layers.
 
-vllm/model_executor/models/{mixtral,qwen2_moe,qwen3_moe,glm4_moe,minimax_m2,gpt_oss,phimoe,mimo_v2_flash}.py.
+vllm/model_executor/models/{mixtral,qwen2_moe,qwen3_moe,glm4_moe,minimax_m2,gpt_oss,phimoe}.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import (
-    Heads,
     attention,
     attention_cache,
     experts,
@@ -29,7 +28,7 @@ from planner.model.facts import Layer, Parameter
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
     from planner.model.architectures.reading import Config
-    from planner.model.facts import CacheKind, ModelFacts
+    from planner.model.facts import ModelFacts
 
 
 class Routing(Struct, frozen=True):
@@ -241,48 +240,3 @@ def phimoe(config: Config) -> ModelFacts:
         flags={"tables_everywhere": True},
     )
     return assemble(config, sparse_layers(text, shape, routing), body)
-
-
-def mimo_v2_flash(config: Config) -> ModelFacts:
-    """K and V of different sizes; windowed layers with heads and sinks of their own."""
-    text = text_config(config)
-    size, count = required(text, "hidden_size"), required(text, "n_routed_experts")
-    routing = Routing(
-        required(text, "moe_intermediate_size"),
-        count,
-        required(text, "num_experts_per_tok"),
-        gate_dtype="float32",
-        correction_bias=True,
-    )
-    pattern = required(text, "hybrid_layer_pattern")
-    dense = leading_dense(text)
-    sparse_mlp, dense_mlp = moe_block(size, routing), gated_mlp(size, required(text, "intermediate_size"))
-    layers = [
-        _mimo_layer(text, bool(windowed), dense_mlp if index in dense else sparse_mlp)
-        for index, windowed in enumerate(pattern[: required(text, "num_hidden_layers")])
-    ]
-    return assemble(config, layers, Body(num_experts=count, flags={"max_experts_tp": count}))
-
-
-def _mimo_layer(text: Config, windowed: bool, mlp: Modules) -> Layer:
-    prefix = "swa_" if windowed else ""
-    heads = Heads(
-        required(text, "hidden_size"),
-        required(text, f"{prefix}num_attention_heads"),
-        required(text, f"{prefix}num_key_value_heads"),
-        required(text, f"{prefix}head_dim"),
-        required(text, f"{prefix}v_head_dim"),
-    )
-    sinks = bool(text.get("add_swa_attention_sink_bias" if windowed else "add_full_attention_sink_bias"))
-    theta = text.get("swa_rope_theta") if windowed else text.get("rope_theta")
-    rope = rope_parameters({**text, "rope_theta": theta})
-    modules = (
-        *attention(heads, qkv_bias=bool(text.get("attention_bias"))),
-        *((Parameter("self_attn.attention_sink_bias", (heads.num_heads,), 0),) if sinks else ()),
-        rope_cache(heads.head_dim, required(text, "max_position_embeddings"), rope),
-        *mlp,
-        *norms_of(text, Shape()),
-    )
-    window = optional(text, "sliding_window", "sliding_window_size") if windowed else None
-    kind: CacheKind = "sliding_window" if windowed else "full"
-    return Layer(modules, (attention_cache(heads, kind, window, sinks=sinks),))

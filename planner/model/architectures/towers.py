@@ -38,9 +38,11 @@ def patch_embedding(name: str, width: int, *kernel: int, bias: bool) -> Modules:
     return (weight, Parameter(f"{name}.bias", (width,))) if bias else (weight,)
 
 
-def self_attention(width: int, num_heads: int, prefix: str, *, out: str = "proj", qkv: str = "qkv") -> Modules:
+def self_attention(
+    width: int, num_heads: int, prefix: str, *, out: str = "proj", qkv: str = "qkv", kv_heads: int | None = None
+) -> Modules:
     """Full attention between patches, biases throughout, split between heads."""
-    heads = Heads(width, num_heads, num_heads, width // num_heads)
+    heads = Heads(width, num_heads, kv_heads or num_heads, width // num_heads)
     return (
         qkv_linear(heads, f"{prefix}.{qkv}", bias=True),
         Linear(f"{prefix}.{out}", width, (Output(width),), "row", bias=True, in_heads=num_heads),
@@ -83,14 +85,14 @@ def qwen2_vl_tower(config: Config) -> Modules:
 
 
 def qwen2_5_vl_tower(config: Config) -> Modules:
-    """Qwen2.5-VL: RMSNorms and a gated MLP with biases."""
+    """Qwen2.5-VL, and EXAONE 4.5 with fewer KV heads: RMSNorms and a gated MLP with biases."""
     vision = config["vision_config"]
     width, num_heads = required(vision, "hidden_size"), required(vision, "num_heads")
     merged = width * required(vision, "spatial_merge_size") ** 2
     block = (
         *norm("norm1", width),
         *norm("norm2", width),
-        *self_attention(width, num_heads, "attn"),
+        *self_attention(width, num_heads, "attn", kv_heads=vision.get("num_key_value_heads")),
         *gated_mlp(width, required(vision, "intermediate_size"), bias=True),
     )
     patch, frames = required(vision, "patch_size"), optional(vision, "temporal_patch_size", default=2)

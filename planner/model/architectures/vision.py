@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from planner.model.architectures import dense, mla, moe
+from planner.model.architectures import dense, llama_kin, mla, moe
 from planner.model.architectures.reading import text_config
 from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR
 from planner.model.architectures.towers import (
@@ -44,12 +44,18 @@ def with_tower(facts: ModelFacts, tower: Modules, *prefixes: tuple[str, str]) ->
 
 def qwen2_vl(config: Config) -> ModelFacts:
     """Qwen2 with three-dimensional positions."""
-    return with_tower(dense.qwen2(config), qwen2_vl_tower(config), *QWEN_PREFIXES)
+    return with_tower(dense.qwen2(config), qwen2_vl_tower(config), *QWEN2_PREFIXES)
 
 
 def qwen2_5_vl(config: Config) -> ModelFacts:
     """The same text; a tower with windows."""
-    return with_tower(dense.qwen2(config), qwen2_5_vl_tower(config), *QWEN_PREFIXES)
+    return with_tower(dense.qwen2(config), qwen2_5_vl_tower(config), *QWEN2_PREFIXES)
+
+
+def exaone4_5(config: Config) -> ModelFacts:
+    """EXAONE 4's text behind Qwen2.5-VL's tower with fewer KV heads."""
+    text = {**config["text_config"], "model_type": "exaone4"}
+    return with_tower(llama_kin.exaone4({**config, "text_config": text}), qwen2_5_vl_tower(config), *QWEN2_PREFIXES)
 
 
 def qwen3_vl(config: Config) -> ModelFacts:
@@ -131,3 +137,4 @@ def kimi_vl(config: Config) -> ModelFacts:
 
 
 QWEN_PREFIXES = (("model.language_model.", "language_model.model."), ("model.visual.", "visual."))
+QWEN2_PREFIXES = (*QWEN_PREFIXES, ("model.", "language_model.model."))  # of checkpoints before transformers 4.52 too

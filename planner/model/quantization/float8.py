@@ -18,7 +18,7 @@ ONLINE_FP8 = Scheme("fp8_per_tensor", "fp8", online=True)
 
 def parse_fp8(config: Mapping[str, Any]) -> Quantization:
     """vllm fp8.py Fp8Config.from_config."""
-    if config.get("store_dtype"):
+    if config.get("store_dtype") not in (None, "fp8"):
         raise ModelError(
             f"quantization_config: fp8 with store_dtype {config['store_dtype']} is not understood. "
             "Its experts are stored in another format. Use a checkpoint without store_dtype."
