@@ -126,6 +126,31 @@ def test_a_second_deploy_is_refused_while_one_runs(spec: Path) -> None:
         done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "another deploy of it runs on this machine" in done.err
+    assert f"(process {os.getpid()}), since" in done.err
+
+
+def test_a_version_that_is_stopped_while_it_starts_does_not_bring_the_old_one_back(spec: Path) -> None:
+    """Its process is gone before the deploy looks: that must not be taken for a version that died."""
+    from planner.targets import local, local_process, local_store
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    behave(spec, seconds=600)
+
+    def stop() -> None:
+        while (now := local_store.read_current("toy")) is None or now.version == 1:
+            time.sleep(0.02)
+        local.tell_stop("toy", None)
+        local_process.end(now.pid)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    done = gpuplan("deploy", spec, "--yes", "--set", "engine.max_num_seqs=2")
+    stopper.join()
+    assert done.code == 7
+    assert f"(process {os.getpid()}) stopped it at" in done.err
+    assert "Nothing is left running." in done.err
+    assert "nothing runs" in gpuplan("status", spec).out
+    assert local_store.newest_version("toy") == 2
 
 
 def test_a_process_that_died_later_is_seen(spec: Path) -> None:

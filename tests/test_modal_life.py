@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.command import Done, gpuplan
 from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
@@ -211,6 +213,68 @@ def test_a_second_deploy_is_refused_while_one_runs(spec: Path, world: World) -> 
         assert "is deploying it since" in done.err
         assert world.of_rpc("AppPublish") == []
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+
+
+def test_a_stop_tells_who_is_deploying_and_tells_that_deploy(spec: Path, world: World) -> None:
+    from planner.targets import modal
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    with modal.lock("llama", None, 60, lambda _: None) as stopped:
+        assert f"(process {os.getpid()}) began to deploy it at" in gpuplan("status", spec).out
+        assert stopped() is None
+        done = gpuplan("stop", spec, "--yes")
+        told = stopped()
+        assert gpuplan("stop", spec).code == 2  # nothing runs, but the deploy may go on: it would ask
+    assert done.code == 0, done.err
+    assert f"(process {os.getpid()}) is deploying it since" in done.err
+    assert "it publishes nothing more, or ends at once what it has published" in done.err
+    assert "llama: stopped." in done.out
+    assert world.deployed("llama") is None
+    assert told is not None
+    assert told.who.endswith(f"(process {os.getpid()})")
+    with modal.lock("llama", None, 60, lambda _: None) as stopped:
+        assert stopped() is None  # that was said to the deploy before
+    assert json.loads(gpuplan("status", spec, "--json").out)["deploying"] is None
+
+
+@pytest.mark.parametrize(("step", "published"), [("fetch_weights", 1), ("launch", 2)])
+def test_a_deploy_that_is_told_to_stop_ends_what_it_began(
+    step: str, published: int, spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While weights are fetched it publishes nothing, afterwards it ends what it has published; nor is the old back."""
+    from planner.targets import modal
+
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    shutil.rmtree(world.volume_path("gpuplan-weights") / f"{LLAMA_7B.repo}@{LLAMA_7B.revision}")
+    spec.write_text(SPEC_7B)
+    monkeypatch.setattr(modal, "fetch_weights", lambda release, *_: release.revision)
+    whole = getattr(modal, step)
+
+    def stopped(*arguments: Any) -> Any:
+        modal.tell_stop("llama", None)
+        return whole(*arguments)
+
+    monkeypatch.setattr(modal, step, stopped)
+    done = gpuplan("deploy", spec, "--yes", "--no-wait")
+    assert done.code == 7
+    assert f"(process {os.getpid()}) stopped it at" in done.err
+    assert "Nothing is left running." in done.err
+    assert len(world.of_rpc("AppPublish")) == published
+    assert world.deployed("llama") is None
+    assert world.containers.running() == []
+
+
+def test_a_killed_deploy_is_told_by_the_next_status(spec: Path, world: World) -> None:
+    from planner.targets import lock_holder, modal_sdk, modal_store
+
+    assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
+    dead = replace(lock_holder.myself(600), started_at=1.0)
+    assert modal_sdk.within(5, "test", modal_store.take_lock("llama", lock_holder.text_of(dead), None)) is None
+    shown = gpuplan("status", spec)
+    assert "and was killed. What it left may not be what was planned" in shown.out
+    assert json.loads(gpuplan("status", spec, "--json").out)["deploying"]["alive"] is False
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    assert "was killed" not in gpuplan("status", spec).out
 
 
 def test_a_dead_deploys_lock_runs_out(spec: Path, world: World) -> None:

@@ -29,23 +29,31 @@ def status(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json
     gpuplan status specs/70b.yaml --json
     """
     from planner.cli.paint import paint
-    from planner.explain.deployment import explain_status, running_document
+    from planner.explain.deployment import explain_status, explain_underway, running_document, underway_document
     from planner.targets import ANSWER_S
 
     asked = read_spec(spec, overrides, target)
     provider = open_target(asked.target)
     running = provider.observe(asked.name, asked.environment, ANSWER_S)
+    underway = provider.underway(asked.name, asked.environment, ANSWER_S)
     if running is not None:
         running = provider.count_containers(running)
     healthy = _health(running)
     if as_json:
-        click.echo(
-            json.dumps({"schema_version": 1, "endpoint": healthy, "running": running_document(running)}, indent=2)
-        )
-    elif running is None:
+        document = {
+            "schema_version": 1,
+            "endpoint": healthy,
+            "running": running_document(running),
+            "deploying": underway_document(underway),
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    if running is None:
         click.echo(f"{asked.name}: nothing runs under this name.")
     else:
         paint(explain_status(running, healthy))
+    if underway and (underway.alive or (running and not running.proven)):
+        click.echo(explain_underway(underway))
 
 
 def _health(running: Running | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from planner.deployment.locked import Held
     from planner.deployment.running import Running, Survey
     from planner.release import Release
     from planner.targets import Say, Target
@@ -52,12 +53,16 @@ def deploy(target: Target, release: Release, survey: Survey, settings: Settings,
     started = time.monotonic()
     deadline = started + (settings.timeout_s or default_timeout_s(release))
     before, running = survey.running, None
-    with _locked(target, release, before, deadline - started, settings, say):
+    with _locked(target, release, before, deadline - started, settings, say) as held:
         try:
-            release = _with_weights(target, release, survey, settings, say, deadline)
-            running = _publish(target, release, settings, say, deadline)
+            release = _with_weights(target, release, survey, settings, held.between(say), deadline)
+            held.check()
+            running = _publish(target, release, settings, held.between(say), deadline)
+            held.check()
             proofs = prove(target, release, running, say, deadline) if settings.wait else ()
         except LaunchError as error:
+            if why := held.why_stopped():  # then the version before is not wanted back
+                raise LaunchError(f"{why} {_undo_once(target, release, None, running, say)}") from None
             kind = VerifyError if isinstance(error, VerifyError) else LaunchError
             raise kind(f"{error}\n{_undo_once(target, release, before, running, say)}") from None
         except KeyboardInterrupt:
@@ -103,12 +108,12 @@ def prove_running(target: Target, running: Running, settings: Settings, say: Say
     if release is None:
         raise LaunchError(f"{running.name}: version {running.version} was not recorded, so there is nothing to prove.")
     limit_s = settings.timeout_s or default_timeout_s(release)
-    with _locked(target, release, running, limit_s, settings, say):
+    with _locked(target, release, running, limit_s, settings, say) as held:
         stays = f"Version {running.version} is left as it was: end it with `gpuplan stop` or `gpuplan rollback`."
         try:
             proofs = prove(target, release, running, say, started + limit_s)
         except LaunchError as error:
-            raise type(error)(f"{error}\n{stays}") from None
+            raise type(error)(held.why_stopped() or f"{error}\n{stays}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{release.name}: interrupted. {stays}") from None
     return Outcome(replace(running, proven=True), release, tuple(proofs), time.monotonic() - started)
@@ -120,7 +125,7 @@ def _goes_on(running: Running) -> str:
 
 def _locked(
     target: Target, release: Release, before: Running | None, limit_s: float, settings: Settings, say: Say
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Held]:
     app = App(target, release.name, release.environment)
     return locked(app, before, limit_s + UNDO_S, say, break_lock=settings.break_lock)
 

@@ -1,20 +1,24 @@
-"""One change of an app at a time, and of what was looked at: the lock, and a last look inside it."""
+"""One change of an app at a time, and of what was looked at: the lock, a last look inside it, and word of a stop."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from planner.deployment.running import clock
 from planner.deployment.undo import LOOK_S, untouched
 from planner.errors import LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from planner.deployment.running import Running
+    from planner.deployment.running import Progress, Running, Stop
     from planner.targets import Say, Target
+
+ASK_EVERY_S = 30.0
 
 
 class App(Struct, frozen=True):
@@ -25,14 +29,52 @@ class App(Struct, frozen=True):
     environment: str | None
 
 
+class Held:
+    """A lock that is held. Whoever stops the app meanwhile leaves word, since no lock keeps one from ending a bill."""
+
+    def __init__(self, name: str, stopped: Callable[[], Stop | None]) -> None:
+        self._name = name
+        self._stopped = stopped
+        self._asked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Raises LaunchError where somebody stopped the app, or where that cannot be seen."""
+        self._asked_at = time.monotonic()
+        if stop := self._stopped():
+            raise LaunchError(self._words(stop))
+
+    def why_stopped(self) -> str | None:
+        """The sentence, where somebody stopped the app and that can be seen."""
+        with suppress(LaunchError):
+            if stop := self._stopped():
+                return self._words(stop)
+        return None
+
+    def between(self, say: Say) -> Say:
+        """``say`` that asks from time to time: lines of progress come while weights are fetched, an image built."""
+
+        def heard(progress: Progress) -> None:
+            say(progress)
+            if time.monotonic() - self._asked_at >= ASK_EVERY_S:
+                self._asked_at = time.monotonic()
+                if why := self.why_stopped():
+                    raise LaunchError(why)
+
+        return heard
+
+    def _words(self, stop: Stop) -> str:
+        return f"{self._name}: {stop.who} stopped it at {clock(stop.at)}."
+
+
 @contextmanager
-def locked(app: App, before: Running | None, lease_s: float, say: Say, *, break_lock: bool) -> Iterator[None]:
+def locked(app: App, before: Running | None, lease_s: float, say: Say, *, break_lock: bool) -> Iterator[Held]:
     """Held by us alone, while what runs is still what was compared. Raises LaunchError, also for an interrupt."""
     with ExitStack() as held:
         with untouched():
-            held.enter_context(app.target.lock(app.name, app.environment, lease_s, say, break_lock=break_lock))
+            lock = app.target.lock(app.name, app.environment, lease_s, say, break_lock=break_lock)
+            stopped = held.enter_context(lock)
             _expect(app, before)
-        yield
+        yield Held(app.name, stopped)
 
 
 def _expect(app: App, before: Running | None) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from planner.deployment.launch import QUEUE_S, UNDO_S
 from planner.deployment.locked import App, locked
 from planner.deployment.prove import hold, prove
-from planner.deployment.undo import bring_back
+from planner.deployment.undo import bring_back, prove_stopped
 from planner.errors import LaunchError
 from planner.verify import prove_gpus
 
@@ -50,13 +50,17 @@ def restore(
     limit_s = patience.timeout_s or (default_timeout_s(past.release) if past else COMMANDS_S)
     deadline = time.monotonic() + limit_s
     app = App(target, running.name, running.environment)
-    with locked(app, running, limit_s + UNDO_S, say, break_lock=patience.break_lock):
+    with locked(app, running, limit_s + UNDO_S, say, break_lock=patience.break_lock) as held:
         after = _roll_back(target, running, wanted, past, patience, say)
-        if past is None or not patience.wait:
-            return Restored(after)
         try:
+            held.check()
+            if past is None or not patience.wait:
+                return Restored(after)
             proofs = prove(target, past.release, after, say, deadline)
         except LaunchError as error:
+            if why := held.why_stopped():
+                prove_stopped(target, after)
+                raise LaunchError(f"{why} Nothing is left running.") from None
             raise type(error)(f"{error}\n{_stays(running, after, wanted)}") from None
         except KeyboardInterrupt:
             raise LaunchError(f"{running.name}: interrupted. {_stays(running, after, wanted)}") from None

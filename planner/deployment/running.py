@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -41,6 +43,32 @@ class Survey(Struct, frozen=True):
     weights_present: bool
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Underway(Struct, frozen=True):
+    """A deploy that holds the app's lock, or held it when it was killed: then it is not ``alive``."""
+
+    who: str
+    since: float  # seconds since 1970, as is ``until``
+    until: float
+    alive: bool
+
+
+class Stop(Struct, frozen=True):
+    """Who stopped an app while a deploy of it was under way, and when (seconds since 1970)."""
+
+    who: str
+    at: float
+
+
+def clock(at: float) -> str:
+    """A moment as 13:02 UTC."""
+    return time.strftime("%H:%M UTC", time.gmtime(at))
+
+
+def utc(at: float) -> str:
+    """A moment in ISO 8601."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 class Progress(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from planner.deployment.running import clock, utc
 from planner.explain.figures import gpus, usd
 from planner.explain.lines import Line
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from planner.deployment.difference import Change, Difference
     from planner.deployment.launch import Outcome
-    from planner.deployment.running import Running
+    from planner.deployment.running import Running, Underway
     from planner.release import Release
     from planner.verify import Proof
 
@@ -110,6 +111,14 @@ def explain_status(running: Running, healthy: str) -> list[Line]:
     return lines + [Line(f"  {label:<11} {value}") for label, value in rows if value is not None]
 
 
+def explain_underway(underway: Underway) -> str:
+    """Who is changing the app just now, or was when it was killed."""
+    who = f"{underway.who} began to deploy it at {clock(underway.since)}"
+    if underway.alive:
+        return f"{who}, and that goes on."
+    return f"{who} and was killed. What it left may not be what was planned: `gpuplan deploy` again puts that right."
+
+
 def usd_per_hour_now(running: Running) -> Decimal | None:
     """Containers that run times the planned price; None where either is not known."""
     if running.release is None or running.containers is None:
@@ -135,6 +144,13 @@ def running_document(running: Running | None) -> dict[str, Any] | None:
         "verified": running.proven,
         "planned": None if release is None else release_document(release),
     }
+
+
+def underway_document(underway: Underway | None) -> dict[str, Any] | None:
+    """Plain values of a deploy that is under way, or was killed."""
+    if underway is None:
+        return None
+    return {"who": underway.who, "since": utc(underway.since), "alive": underway.alive}
 
 
 def release_document(release: Release) -> dict[str, Any]:

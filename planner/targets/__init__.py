@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from planner.deployment.running import Progress, Recorded, Running, Survey
+    from planner.deployment.running import Progress, Recorded, Running, Stop, Survey, Underway
     from planner.release import Release
     from planner.verify import Proof
 
@@ -44,8 +44,17 @@ class Target(Protocol):
 
     def lock(
         self, name: str, environment: str | None, lease_s: float, say: Say, *, break_lock: bool
-    ) -> AbstractContextManager[None]:
-        """Held while one deploy of the app is under way; another is refused. ``say`` hears of a lock that stays."""
+    ) -> AbstractContextManager[Callable[[], Stop | None]]:
+        """Held while one deploy of the app is under way; another is refused. ``say`` hears of a lock that stays.
+
+        What it gives tells whether somebody stopped the app meanwhile (``tell_stop``).
+        """
+
+    def underway(self, name: str, environment: str | None, timeout_s: float) -> Underway | None:
+        """The deploy that holds the app's lock; None where none does."""
+
+    def tell_stop(self, name: str, environment: str | None) -> None:
+        """Leave word for the deploy that holds the lock that its app is stopped."""
 
     def fetch_weights(self, release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:
         """Put the model in place without a GPU; the commit, where the target knows of commits."""

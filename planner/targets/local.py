@@ -15,17 +15,19 @@ from msgspec.structs import replace
 
 from planner.deployment.access import API_KEY
 from planner.deployment.interrupts import held_back
-from planner.deployment.running import Progress, Recorded, Running, Survey, weights_progress
+from planner.deployment.running import Progress, Recorded, Running, Survey, clock, weights_progress
 from planner.errors import LaunchError
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
 from planner.targets.local_devices import planned_name
 from planner.targets.local_log import LocalLog, log_lines
+from planner.targets.lock_holder import ToldStop, my_name, myself, read_holder, stop_told, text_of
 from planner.verify import Proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from planner.deployment.running import Stop, Underway
     from planner.release import Release
     from planner.targets import Say
 
@@ -82,16 +84,52 @@ glance = observe
 
 
 @contextmanager
-def lock(name: str, environment: str | None, lease_s: float, say: Say, *, break_lock: bool = False) -> Iterator[None]:  # noqa: ARG001 - the protocol's
-    """A lock of the file system: it ends with its holder."""
-    path = local_store.app_folder(name) / "lock"
+def lock(
+    name: str,
+    environment: str | None,  # noqa: ARG001 - the protocol's
+    lease_s: float,
+    say: Say,  # noqa: ARG001
+    *,
+    break_lock: bool = False,  # noqa: ARG001
+) -> Iterator[Callable[[], Stop | None]]:
+    """A lock of the file system: it ends with its holder, whose name stands in it."""
+    mine = myself(lease_s)
+    path = local_store.lock_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LaunchError(f"{name}: another deploy of it runs on this machine.") from None
-        yield
+            raise LaunchError(_refusal(name)) from None
+        file.truncate(0)
+        file.write(text_of(mine))
+        file.flush()
+        try:
+            yield lambda: stop_told(local_store.read_text(local_store.stop_path(name)), mine)
+        finally:
+            file.truncate(0)
+
+
+def underway(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> Underway | None:  # noqa: ARG001 - the protocol's
+    """Who stands in the lock; the time that this was to take does not end it."""
+    text = local_store.read_text(local_store.lock_path(name))
+    if not text:
+        return None
+    holder = read_holder(text)
+    alive = local_process.start_time(holder.pid) == holder.started_at
+    return replace(holder.underway, alive=alive)
+
+
+def tell_stop(name: str, environment: str | None) -> None:  # noqa: ARG001 - the protocol's
+    """Leave it beside the lock."""
+    if text := local_store.read_text(local_store.lock_path(name)):
+        local_store.stop_path(name).write_text(text_of(ToldStop(my_name(), time.time(), text)), encoding="utf-8")
+
+
+def _refusal(name: str) -> str:
+    other = underway(name, None)
+    who = f" ({other.who}, since {clock(other.since)})" if other else ""
+    return f"{name}: another deploy of it runs on this machine{who}."
 
 
 def fetch_weights(release: Release, folder: Path, say: Say, timeout_s: float) -> str | None:

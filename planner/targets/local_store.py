@@ -44,6 +44,23 @@ def log_path(name: str) -> Path:
     return app_folder(name) / "log.txt"
 
 
+def lock_path(name: str) -> Path:
+    return app_folder(name) / "lock"
+
+
+def stop_path(name: str) -> Path:
+    """Word for a deploy that is under way."""
+    return app_folder(name) / "stop.json"
+
+
+def read_text(path: Path) -> str | None:
+    """None where there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
 def newest_version(name: str) -> int:
     """The highest version that was ever made; 0 where none was."""
     folder = app_folder(name) / "versions"

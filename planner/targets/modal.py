@@ -16,7 +16,7 @@ from planner.errors import LaunchError
 from planner.render import weights_app_name
 from planner.targets import modal_log, modal_sdk, modal_store
 from planner.targets.modal_command import is_worth_showing, modal_json, modal_lines
-from planner.targets.modal_lock import lock
+from planner.targets.modal_lock import lock, tell_stop, underway
 from planner.targets.modal_unfinished import stopped_on_failure
 from planner.verify import Proof
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from planner.release import Release
     from planner.targets import Say
 
-__all__ = ["lock"]
+__all__ = ["lock", "tell_stop", "underway"]
 ANSWER_S = 20.0  # for one look at the provider
 COMMAND_S = 60.0  # for one small command
 PROGRESS = re.compile(r"gpuplan: weights: (\d+) of (\d+) bytes")

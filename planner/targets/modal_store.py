@@ -85,6 +85,21 @@ async def take_lock(name: str, holder: str, environment: str | None) -> str | No
     return str(await notes.get.aio(_lock_key(name), ""))
 
 
+async def read_lock(name: str, environment: str | None) -> str | None:
+    """Whose name is on the app's lock; None where nobody's is."""
+    return await read_note(_lock_key(name), environment)
+
+
+async def write_stop(name: str, told: str, environment: str | None) -> None:
+    """Leave word for the deploy that is under way; that of an earlier stop goes."""
+    await _notes(environment, create=True).put.aio(_stop_key(name), told)
+
+
+async def read_stop(name: str, environment: str | None) -> str | None:
+    """The last word that was left for a deploy of the app."""
+    return await read_note(_stop_key(name), environment)
+
+
 async def drop_lock(name: str, holder: str, environment: str | None) -> None:
     """Take this holder's name off the lock; another's, who came since, stays."""
     notes = _notes(environment, create=True)
@@ -116,6 +131,10 @@ def _records_path(name: str) -> str:
 
 def _lock_key(name: str) -> str:
     return f"lock/{name}"
+
+
+def _stop_key(name: str) -> str:
+    return f"stop/{name}"
 
 
 def _volume(environment: str | None, *, create: bool = False) -> Any:
