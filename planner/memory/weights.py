@@ -63,7 +63,8 @@ class Rank:
             ITEMSIZE_BYTES[engine.dtype],
             engine.quantization,
             engine.language_model_only,
-            engine.max_num_batched_tokens if facts.index_topk or facts.deepstack_levels else 0,
+            engine.max_num_batched_tokens if _buffers_tokens(facts) else 0,
+            engine.max_num_seqs if facts.index_topk else 0,
             tp,
             self.ep_size,
         )
@@ -74,6 +75,11 @@ class Rank:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rank) and self._key == other._key
+
+
+def _buffers_tokens(facts: ModelFacts) -> bool:
+    """Whether the model keeps something for each token of a batch."""
+    return bool(facts.index_topk or facts.deepstack_levels or facts.token_buffer_width)
 
 
 def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[object, ...] | None:
