@@ -192,3 +192,22 @@ def test_ranks_hold_the_checkpoint_and_what_is_copied() -> None:
     rope = 4096 * 128 * 2
     scales = 32 * 4 * 512
     assert 2 * shard - whole == norms + rope + scales
+
+
+@pytest.mark.parametrize(
+    ("repo", "pp", "groups"), [("zai-org/GLM-5-FP8", 1, (78,)), ("zai-org/GLM-5.2-FP8", 3, (8, 7, 7))]
+)
+def test_what_indexers_picked_lies_beside_the_weights(repo: str, pp: int, groups: tuple[int, ...]) -> None:
+    """[1,025, 2,048] and [1,025] of int32 for each group of layers, as vLLM 0.33.0 makes them; before, none."""
+    facts, gpu, engine = facts_of(repo), gpu_of("H200"), engine_of(repo, "H200")
+    few = replace(engine, max_num_seqs=1)
+
+    def grown(version: tuple[int, int, int]) -> tuple[int, ...]:
+        many_bytes, few_bytes = (
+            stage_block_bytes(facts, gpu, replace(one, rules=version), 8, pp) for one in (engine, few)
+        )
+        return tuple(many - least for many, least in zip(many_bytes, few_bytes, strict=True))
+
+    assert engine.max_num_seqs == 1024
+    assert grown((0, 33, 0)) == tuple(count * (8_396_800 + 4_608 - 16_384 - 512) for count in groups)
+    assert set(grown((0, 25, 0))) == {0}

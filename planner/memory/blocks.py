@@ -7,9 +7,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from planner.engine import V0_33
-from planner.memory.allocator import WHOLE_FROM_BYTES, oversize_bytes
+from planner.memory.allocator import WHOLE_FROM_BYTES, block_bytes, oversize_bytes
 from planner.memory.stages import stage_ranges
-from planner.memory.weights import Rank, module_storages, rank_sizes, stage_shared
+from planner.memory.weights import INDEX_ITEM_BYTES, Rank, module_storages, rank_sizes, stage_shared
 from planner.model.facts import ITEMSIZE_BYTES, Parameter
 from planner.model.quantization import engine_quantization, layer_kinds
 
@@ -32,7 +32,36 @@ def stage_block_bytes(facts: ModelFacts, gpu: Gpu, engine: EngineConfig, tp: int
 
 @lru_cache(maxsize=2048)
 def _stage_block_bytes(rank: Rank, pp: int) -> tuple[int, ...]:
-    return tuple(blocks + _reuse_bytes(rank, pp, stage) for stage, (_, blocks) in enumerate(rank_sizes(rank, pp)))
+    return tuple(
+        blocks + _reuse_bytes(rank, pp, stage) + _picked_bytes(rank, pp, stage)
+        for stage, (_, blocks) in enumerate(rank_sizes(rank, pp))
+    )
+
+
+def _picked_bytes(rank: Rank, pp: int, stage: int) -> int:
+    """Where the tokens lie that each indexer of latent attention picked, for every row of a decoding batch.
+
+    From 0.33.0 v1/attention/backends/mla/index_group.py SparseMLAIndexGroupBuilder: int32 [rows + 1, index_topk] and
+    [rows + 1] for each layer with an indexer, and for a stage's first layer. They are no parameters or buffers of a
+    module, so they are not among the storages.
+    """
+    facts, engine = rank.facts, rank.engine
+    if not (facts.is_mla and facts.index_topk) or facts.kv_cache_format or engine.rules < V0_33:
+        return 0
+    rows = min(engine.max_num_batched_tokens, engine.max_num_seqs) + 1
+    groups = _index_groups(facts, stage_ranges(facts.num_hidden_layers, pp)[stage])
+    return groups * (block_bytes(rows * facts.index_topk * INDEX_ITEM_BYTES) + block_bytes(rows * INDEX_ITEM_BYTES))
+
+
+@lru_cache(maxsize=512)
+def _index_groups(facts: ModelFacts, layers: range) -> int:
+    """Layers of a stage that share no earlier layer's indexer."""
+    indexed = [any(map(_is_indexer, run.layer.modules)) for run in facts.layers for _ in range(run.count)]
+    return sum(indexed[index] or index == layers.start for index in layers)
+
+
+def _is_indexer(module: Module) -> bool:
+    return module.name.startswith("self_attn.indexer.")
 
 
 def _reuse_bytes(rank: Rank, pp: int, stage: int) -> int:
