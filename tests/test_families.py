@@ -208,3 +208,18 @@ def test_classes_that_never_tie_keep_a_head_of_their_own(repo: str) -> None:
     facts, published = shipped(repo, tie_word_embeddings=True), shipped(repo, tie_word_embeddings=False)
     assert (facts.lm_head, facts.tied_embedding) == (published.lm_head, False)
     assert facts.lm_head
+
+
+def test_the_last_layer_of_gemma_4_is_full_whatever_is_published() -> None:
+    """A config that was cut short, or that names no types: five windowed layers before each full one."""
+    repo = "google/gemma-4-26B-A4B"
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint
+    text = checkpoint.config["text_config"]
+
+    def windows(**changes: Any) -> list[int | None]:
+        facts = shipped(repo, text_config={**text, **changes})
+        return [run.layer.caches[0].window_tokens for run in facts.layers for _ in range(run.count)]
+
+    assert windows(num_hidden_layers=3, layer_types=["sliding_attention"] * 3) == [1024, 1024, None]
+    assert windows(layer_types=None) == windows() == [*[1024] * 5, None] * 5

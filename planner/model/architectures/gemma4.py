@@ -37,6 +37,7 @@ NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layerno
 MOE_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
 
 FLASH_ATTN_4 = 4
+FULL, WINDOWED, PERIOD = "full_attention", "sliding_attention", 6
 IMAGE_TOKENS = 280  # transformers' default_output_length of Gemma4VisionConfig
 VIDEO_FRAMES, FRAME_TOKENS = 32, 70 + 2 + 6  # gemma4_mm.py get_mm_max_tokens_per_item: soft, begin and end, time stamp
 
@@ -65,7 +66,7 @@ def text_model(config: Config) -> ModelFacts:
     text = text_config(config)
     count = required(text, "num_hidden_layers")
     shared_from = count - optional(text, "num_kv_shared_layers", default=0)
-    kinds = required(text, "layer_types")[:count]
+    kinds = _layer_types(text, count)
     layers = [_layer(text, kind, shares_cache=index >= shared_from) for index, kind in enumerate(kinds)]
     experts_count = optional(text, "num_experts", default=0)
     body = Body(
@@ -78,9 +79,15 @@ def text_model(config: Config) -> ModelFacts:
     return assemble(config, layers, body)
 
 
+def _layer_types(text: Config, count: int) -> list[str]:
+    """As published, else five windowed layers before each full one; the last is made full (Gemma4TextConfig)."""
+    kinds = text.get("layer_types") or [WINDOWED if (index + 1) % PERIOD else FULL for index in range(count)]
+    return [*kinds[:-1], FULL][:count]
+
+
 def _flash_attn_version(text: Config, kinds: list[str]) -> int | None:
     """Heads of two sizes take FlashAttention 4 in every layer, else Triton (models/config.py Gemma4Config)."""
-    return FLASH_ATTN_4 if len({_heads(text, full=kind == "full_attention").head_dim for kind in kinds}) > 1 else None
+    return FLASH_ATTN_4 if len({_heads(text, full=kind == FULL).head_dim for kind in kinds}) > 1 else None
 
 
 def conditional(config: Config) -> ModelFacts:
@@ -138,7 +145,7 @@ def _heads(text: Config, *, full: bool) -> Heads:
 
 
 def _layer(text: Config, kind: str, *, shares_cache: bool) -> Layer:
-    full = kind == "full_attention"
+    full = kind == FULL
     heads, size = _heads(text, full=full), required(text, "hidden_size")
     width = required(text, "intermediate_size") * (2 if shares_cache and text.get("use_double_wide_mlp") else 1)
     rope = rope_cache(heads.head_dim, required(text, "max_position_embeddings"), _rope(text, kind, heads.head_dim))
