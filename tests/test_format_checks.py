@@ -95,6 +95,18 @@ def test_expert_parallelism_keeps_blocks_whole() -> None:
     assert refuse(facts, "H100", 4, version="0.25.0", enable_expert_parallel=True) is None
 
 
+def test_groups_of_an_image_encoder_count_where_it_is_loaded_and_split() -> None:
+    """vLLM 0.33.0 refuses this layer of Qwen3-VL on 8 ranks; heads that do not divide leave the tower whole."""
+    proj = Linear("visual.blocks.0.attn.proj", 1152, (Output(1152),), "row")
+    facts = model(published="ct_w4a16", tower=(proj,))
+    refusal = refuse(facts, "H100", 8)
+    assert refusal is not None
+    assert "layer 'visual.blocks.0.attn.proj' is not divisible by group_size=128" in refusal.reason
+    assert refuse(facts, "H100", 1) is None
+    assert refuse(facts, "H100", 8, extra_args={"language-model-only": True}) is None
+    assert refuse(replace(facts, tower_heads=12), "H100", 8) is None
+
+
 CAPABILITIES = [
     ("gpt_oss_mxfp4", "T4", "0.33.0", 80, "The quantization method mxfp4 is not supported for the current GPU"),
     ("mo_fp8", "T4", "0.33.0", 80, "The quantization method modelopt is not supported for the current GPU"),

@@ -61,7 +61,9 @@ def check_format_support(facts: ModelFacts, candidate: Candidate, engine: Engine
             "vLLM. To bypass, set `--allow-deprecated-quantization`",
             "Set engine.extra_args: {allow-deprecated-quantization: true}.",
         )
-    return next(filter(None, (_refuse_module(item, engine) for item in quantized_modules(facts))), None)
+    return next(
+        filter(None, (_refuse_module(item, engine) for item in quantized_modules(facts, with_tower=False))), None
+    )
 
 
 def _refuse_module(quantized: QuantizedModule, engine: EngineConfig) -> Refusal | None:
@@ -147,7 +149,7 @@ def check_capability(facts: ModelFacts, candidate: Candidate, engine: EngineConf
             needed,
             candidate,
         )
-    for quantized in quantized_modules(facts, engine.quantization):
+    for quantized in quantized_modules(facts, engine.quantization, with_tower=not engine.language_model_only):
         if refusal := _refuse_scheme(quantized.scheme, candidate, engine):
             return refusal
     return None

@@ -25,15 +25,17 @@ CODE = "quantization_shard"
 
 def check_quantization_shard(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     """Every quantized module's shard against its format's groups and blocks, by the engine's version."""
-    for quantized in quantized_modules(facts, engine.quantization):
-        refusal = _judge(quantized, candidate, engine)
+    tp = candidate.tensor_parallel_size
+    tower_tp = 1 if facts.tower_heads and facts.tower_heads % tp else tp
+    for quantized in quantized_modules(facts, engine.quantization, with_tower=not engine.language_model_only):
+        refusal = _judge(quantized, tower_tp if quantized.in_tower else tp, candidate, engine)
         if refusal:
             return refusal
     return None
 
 
-def _judge(quantized: QuantizedModule, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
-    module, scheme, tp = quantized.module, quantized.scheme, candidate.tensor_parallel_size
+def _judge(quantized: QuantizedModule, tp: int, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
+    module, scheme = quantized.module, quantized.scheme
     if isinstance(module, Linear):
         return _judge_linear(quantized.name, module, scheme, tp, engine)
     ep_size = tp if engine.enable_expert_parallel else 1

@@ -13,6 +13,8 @@ from planner.model.quantization.parse import engine_quantization
 from planner.model.quantization.scheme import Scheme
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from planner.model.facts import Layer, ModelFacts, Module
     from planner.model.quantization.quantization import Quantization
 
@@ -25,11 +27,14 @@ class QuantizedModule(Struct, frozen=True):
     name: str
     module: Linear | Experts
     scheme: Scheme
+    in_tower: bool = False
 
 
 @lru_cache(maxsize=64)
-def quantized_modules(facts: ModelFacts, online: str | None = None) -> tuple[QuantizedModule, ...]:
-    """Every (module, scheme) of the layers once, in order of appearance."""
+def quantized_modules(
+    facts: ModelFacts, online: str | None = None, *, with_tower: bool = True
+) -> tuple[QuantizedModule, ...]:
+    """Every (module, scheme) of the layers and of the tower once, in order of appearance."""
     quantization = engine_quantization(facts, online)
     if quantization.method is None:
         return ()
@@ -40,7 +45,16 @@ def quantized_modules(facts: ModelFacts, online: str | None = None) -> tuple[Qua
         for module, scheme in zip(layer.modules, schemes, strict=True):
             if scheme is not None and isinstance(module, Linear | Experts):
                 found.setdefault((module, scheme), QuantizedModule(prefix + module.name, module, scheme))
-    return tuple(found.values())
+    return (*found.values(), *(_quantized_in_tower(facts, quantization) if with_tower else ()))
+
+
+def _quantized_in_tower(facts: ModelFacts, quantization: Quantization) -> Iterator[QuantizedModule]:
+    found: dict[tuple[Module, Scheme], QuantizedModule] = {}
+    for module in facts.tower:
+        scheme = module_scheme(quantization, module.name, module)
+        if scheme is not None and isinstance(module, Linear):
+            found.setdefault((module, scheme), QuantizedModule(module.name, module, scheme, in_tower=True))
+    yield from found.values()
 
 
 @lru_cache(maxsize=64)
