@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from planner.candidates import Candidate
 from planner.checks.formats import check_capability, check_dtype, check_format_support
 from planner.checks.quantization_shard import check_quantization_shard
+from planner.checks.shards import check_dimensions
 from planner.model.facts import Experts, Layer, LayerRun, Linear, ModelFacts, Output
 from tests.hand_made import engine_of, facts_of, gpu
 from tests.published import PUBLISHED
@@ -103,8 +104,18 @@ def test_groups_of_an_image_encoder_count_where_it_is_loaded_and_split() -> None
     assert refusal is not None
     assert "layer 'visual.blocks.0.attn.proj' is not divisible by group_size=128" in refusal.reason
     assert refuse(facts, "H100", 1) is None
-    assert refuse(facts, "H100", 8, extra_args={"language-model-only": True}) is None
+    assert refuse(facts, "H100", 8, extra_args={"language-model-only": True}) == refusal  # it is made without memory
     assert refuse(replace(facts, tower_heads=12), "H100", 8) is None
+
+
+def test_heads_of_an_image_encoder_must_divide_though_only_text_is_served() -> None:
+    """vLLM 0.33.0 says "16 is not divisible by 3" of Gemma 3 on three ranks, with --language-model-only too."""
+    facts = model(tower=(Linear("vision_tower.out_proj", 1152, (Output(1152),), "row", in_heads=16),))
+    for flags in ({}, {"language-model-only": True}):
+        settings = engine_of(facts, "H100", 3, extra_args=flags)
+        refusal = check_dimensions(facts, Candidate(gpu("H100"), None, 3, 3, 1), settings)
+        assert refusal is not None
+        assert (refusal.code, refusal.needed) == ("dimension", 16)
 
 
 CAPABILITIES = [

@@ -149,7 +149,7 @@ def check_capability(facts: ModelFacts, candidate: Candidate, engine: EngineConf
             needed,
             candidate,
         )
-    for quantized in quantized_modules(facts, engine.quantization, with_tower=not engine.language_model_only):
+    for quantized in quantized_modules(facts, engine.quantization):
         if refusal := _refuse_scheme(quantized.scheme, candidate, engine):
             return refusal
     return None

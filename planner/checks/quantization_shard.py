@@ -27,7 +27,7 @@ def check_quantization_shard(facts: ModelFacts, candidate: Candidate, engine: En
     """Every quantized module's shard against its format's groups and blocks, by the engine's version."""
     tp = candidate.tensor_parallel_size
     tower_tp = 1 if facts.tower_heads and facts.tower_heads % tp else tp
-    for quantized in quantized_modules(facts, engine.quantization, with_tower=not engine.language_model_only):
+    for quantized in quantized_modules(facts, engine.quantization):
         refusal = _judge(quantized, tower_tp if quantized.in_tower else tp, candidate, engine)
         if refusal:
             return refusal

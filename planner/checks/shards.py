@@ -45,10 +45,13 @@ def check_kv_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig
 
 
 def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
-    """distributed/utils.py divide: every width that is cut must divide by tp."""
+    """distributed/utils.py divide: every width that is cut must divide by tp.
+
+    The tower's too under --language-model-only, which makes it without memory (models/utils.py no_init_weights).
+    """
     tp = candidate.tensor_parallel_size
     whole_experts = engine.enable_expert_parallel
-    whole_tower = engine.language_model_only or bool(facts.tower_heads and facts.tower_heads % tp)
+    whole_tower = bool(facts.tower_heads and facts.tower_heads % tp)
     for name, width in _cut_widths(facts, tp, whole_experts, whole_tower):
         if width % tp:
             return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)
