@@ -37,6 +37,8 @@ NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layerno
 MOE_NORMS = ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2")
 
 FLASH_ATTN_4 = 4
+ANY_WIDTH = frozenset({"bitsandbytes", "torchao", "compressed-tensors"})
+TOWER_MULTIPLE = 64
 FULL, WINDOWED, PERIOD = "full_attention", "sliding_attention", 6
 IMAGE_TOKENS = 280  # transformers' default_output_length of Gemma4VisionConfig
 VIDEO_FRAMES, FRAME_TOKENS = 32, 70 + 2 + 6  # gemma4_mm.py get_mm_max_tokens_per_item: soft, begin and end, time stamp
@@ -256,8 +258,9 @@ def _tower(config: Config) -> Modules:
         "mlp.up_proj": (width, inner),
         "mlp.down_proj": (inner, width),
     }
+    narrow = _quantizes_tower(config)
     block = (
-        *(replicated(f"{name}.linear", *sizes, quantizable=False) for name, sizes in widths.items()),
+        *(replicated(f"{name}.linear", *sizes, quantizable=narrow) for name, sizes in widths.items()),
         *norm("self_attn.q_norm", head_dim),
         *norm("self_attn.k_norm", head_dim),
         *(module for name in NORMS for module in norm(name, width)),
@@ -266,9 +269,23 @@ def _tower(config: Config) -> Modules:
     standardized = ("std_bias", "std_scale") if vision.get("standardize") else ()
     return (
         Parameter("vision_tower.patch_embedder.position_embedding_table", (2, positions, width)),
-        replicated("vision_tower.patch_embedder.input_proj", 3 * patch * patch, width, quantizable=False),
+        replicated("vision_tower.patch_embedder.input_proj", 3 * patch * patch, width, quantizable=narrow),
         *(under("vision_tower.encoder.layers.0", block) * required(vision, "num_hidden_layers")),
         *(scalar(f"vision_tower.{name}", (width,)) for name in standardized),
         *frequencies(head_dim // 2, "vision_tower"),
-        replicated("embed_vision.embedding_projection", width, required(config["text_config"], "hidden_size")),
+        replicated(
+            "embed_vision.embedding_projection",
+            width,
+            required(config["text_config"], "hidden_size"),
+            quantizable=narrow,
+        ),
     )
+
+
+def _quantizes_tower(config: Config) -> bool:
+    """gemma4_mm.py _get_tower_quant_config: kernels of most formats want widths of whole 64s."""
+    method = str((config.get("quantization_config") or {}).get("quant_method", ""))
+    if method.replace("_", "-") in ANY_WIDTH:
+        return True
+    vision = config["vision_config"]
+    return not any(required(vision, key) % TOWER_MULTIPLE for key in ("hidden_size", "intermediate_size"))
