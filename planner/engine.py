@@ -205,14 +205,15 @@ def batch_defaults(rules: Version, gpu: Gpu) -> tuple[int, int]:
 def uses_prefix_caching(asked: bool | None, facts: ModelFacts, rules: Version) -> bool:
     """As asked, else vLLM's default for the kind of model (config/model.py is_prefix_caching_supported).
 
-    By default off for models without attention, for hybrids on from 0.33.0; never on for encoder-decoders.
+    By default off for classes without attention; for hybrids, whatever their layers, on from 0.33.0; never on for
+    encoder-decoders.
     """
     kinds = cache_kinds(facts)
     if "cross" in kinds:
         return False
     if asked is not None:
         return asked
-    if kinds <= {"mamba"}:
+    if facts.attention_free:
         return False
     return rules >= V0_33 or "mamba" not in kinds
 

@@ -182,9 +182,11 @@ def test_hybrids_cache_prefixes_from_0_33(version: str, mode: str, caching: bool
     assert (off.mamba_cache_mode, off.enable_prefix_caching) == ("none", False)
 
 
-def test_models_without_attention_or_with_an_encoder_cache_no_prefixes() -> None:
+def test_classes_without_attention_or_with_an_encoder_cache_no_prefixes() -> None:
+    """A hybrid that was cut to layers without attention is a hybrid."""
     states_only = facts_of([QWEN3_NEXT.layers[0].layer.caches[0]], 4)
-    assert not engine_of(states_only).enable_prefix_caching
+    assert engine_of(states_only).mamba_cache_mode == "align"
+    assert not engine_of(replace(states_only, attention_free=True)).enable_prefix_caching
     encoder_decoder = facts_of([FULL, replace(FULL, kind="cross")], 4)
     assert not engine_of(encoder_decoder).enable_prefix_caching
 

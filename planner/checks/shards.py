@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def check_attention_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001 - one signature for all checks
     """verify_with_parallel_config: num_attention_heads % tp == 0."""
     tp, heads = candidate.tensor_parallel_size, facts.num_attention_heads
-    if not facts.attention_heads_rule or heads % tp == 0:
+    if facts.attention_free or heads % tp == 0:
         return None
     return Refusal(
         "attention_heads",

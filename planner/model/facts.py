@@ -203,7 +203,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     supports_pp: bool = True
     is_multimodal: bool = False
     is_mla: bool = False
-    attention_heads_rule: bool = True  # num_attention_heads % tp must be 0
+    attention_free: bool = False  # the class, not its layers: no rule about heads, no prefix caching by default
     num_experts: int = 0
     quantization: Mapping[str, Any] | None = None  # quantization_config / hf_quant_config as published
     needs_trust_remote_code: bool = False

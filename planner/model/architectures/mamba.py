@@ -76,7 +76,7 @@ def _attention_free(config: Config, layer: Layer, **flags: Any) -> ModelFacts:
     fixed = {
         "layers_prefix": "backbone.layers",
         "tables_everywhere": True,
-        "attention_heads_rule": False,
+        "attention_free": True,
         "mamba_prefix_caching": True,
     }
     body = Body(
