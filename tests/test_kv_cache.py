@@ -192,7 +192,7 @@ def test_layers_that_share_a_cache_cost_nothing() -> None:
 
 
 def test_a_model_that_only_keeps_states_holds_one_block_per_request() -> None:
-    states = facts_of([gated_delta_net(16, 32)], 4)
+    states = facts_of([gated_delta_net(16, 32)], 4, attention_free=True)
     engine = engine_of(states, max_model_len=100_000)
     layouts = stage_layouts(states, gpu("H100"), engine, 1, 1)
     kv_cache = plan_kv_cache(layouts, [GIB], engine)
