@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from modal_proto import api_pb2
 
+from planner.targets import local_process
 from tests.command import Done, gpuplan
 from tests.hand_plans import SPEC_7B, SPEC_70B, plan_by_hand
 from tests.modal_server import Fault
@@ -259,8 +260,16 @@ def test_a_connection_that_is_cut_again_and_again(rpc: str, spec: Path, world: W
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
 
 
-def test_a_killed_deploys_lock_is_seen_to_be_dead(spec: Path, modal_server: ModalServer) -> None:
-    """On the machine where it ran; kill -9 leaves no time to drop the lock."""
+def children(pid: int) -> list[int]:
+    """Processes that this one started; none where there is no /proc."""
+    found = {int(path.name): local_process._stat_fields(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    return [child for child, fields in found.items() if fields and int(fields[1]) == pid]
+
+
+def test_a_killed_deploy_publishes_nothing_more_and_its_lock_is_seen_to_be_dead(
+    spec: Path, modal_server: ModalServer
+) -> None:
+    """On the machine where it ran; kill -9 leaves no time to end `modal deploy` or to drop the lock."""
     world = modal_server.world
     world.faults = [Fault("FunctionCreate", hang=True)]
     command = [sys.executable, "-m", "planner", "deploy", "specs/7b.yaml", "--offline", "--yes", "--set", "name=llama"]
@@ -269,9 +278,15 @@ def test_a_killed_deploys_lock_is_seen_to_be_dead(spec: Path, modal_server: Moda
     while not world.of_rpc("FunctionCreate"):
         assert first.poll() is None
         time.sleep(0.05)
+    left = children(first.pid)
+    assert len(left) == Path("/proc/self/stat").exists()  # `modal deploy`, where it can be seen
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert len(locks(world)) == 1
+    until = time.monotonic() + 60
+    while [pid for pid in left if local_process.start_time(pid) is not None]:
+        assert time.monotonic() < until, "modal deploy goes on"
+        time.sleep(0.05)
     world.faults = []
     assert gpuplan("deploy", spec, "--yes", "--no-wait").code == 0
     assert locks(world) == []

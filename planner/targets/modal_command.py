@@ -11,26 +11,28 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planner.errors import LaunchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 GRACE_S = 5.0  # after an interrupt, for the client to tell the server
 KEPT_LINES = 200
+CHILD = Path(__file__).with_name("modal_child.py")
 
 
 def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float) -> Iterator[str]:
     """Run one command and give its lines as they come. Raises LaunchError on an error, and when time is over.
 
     The command has a process group of its own: an interrupt meant for us is passed on in order, so that the client
-    can say goodbye to the server.
+    can say goodbye to the server. It ends with us too where we get no chance to pass anything on (modal_child).
     """
+    reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "modal", *arguments],
+        [sys.executable, "-P", str(CHILD), str(reading), *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -40,9 +42,11 @@ def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float)
         errors="replace",
         env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
         start_new_session=True,
+        pass_fds=(reading,),
     )
+    os.close(reading)
     said: list[str] = []
-    with _ended(process):
+    with _closed(writing), _ended(process):
         for line in _lines(process, time.monotonic() + timeout_s):
             if line is None:
                 raise LaunchError(f"modal {arguments[0]}: not done after {timeout_s:.0f} s.{_advice(arguments[0])}")
@@ -108,6 +112,14 @@ def _lines(process: subprocess.Popen[str], deadline: float) -> Iterator[str | No
         if line is None:
             return
         yield line
+
+
+@contextmanager
+def _closed(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
