@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
@@ -16,8 +18,10 @@ SMALL, LARGE = "meta-llama/Llama-2-7b-chat-hf", "meta-llama/Llama-2-70b-chat-hf"
 PROMPTS = Workload(concurrency=59, requests=59, input_tokens=45, output_tokens=350)  # lengths are estimates
 
 
-def speed(repo: str, gpu: str, count: int, load: Workload = PROMPTS, version: str = "0.1.3") -> Throughput:
-    engine = engine_of(repo, gpu, tp=count, version=version, dtype="float16", max_num_seqs=256)
+def speed(
+    repo: str, gpu: str, count: int, load: Workload = PROMPTS, version: str = "0.1.3", **asked: Any
+) -> Throughput:
+    engine = engine_of(repo, gpu, tp=count, version=version, **{"dtype": "float16", "max_num_seqs": 256} | asked)
     facts = facts_of(repo)
     layouts = stage_layouts(facts, gpu_of(gpu), engine, count, 1)
     available = [memory.available_kv_bytes for memory in make_memory(facts, gpu_of(gpu), engine, count, 1)]
@@ -55,3 +59,15 @@ def test_more_in_flight_is_more_in_all_and_slower_for_each() -> None:
     found = [speed(SMALL, "H100", 1, load, "0.33.0") for load in loads]
     assert [one.output_tokens_per_second for one in found] == sorted(one.output_tokens_per_second for one in found)
     assert [one.tpot_ms for one in found] == sorted(one.tpot_ms for one in found)
+
+
+@pytest.mark.parametrize(
+    ("count", "prompt", "concurrency", "measured"),
+    [(4, 922, 4, 647), (4, 922, 128, 8_610), (4, 922, 512, 16_928), (4, 7373, 256, 5_677), (2, 922, 256, 9_772)],
+)
+def test_experts_on_several_gpus_of_blackwell(count: int, prompt: int, concurrency: int, measured: float) -> None:
+    """MiniMax-M2.5 in NVFP4 on B300, vLLM 0.19.0 (ai-dynamo/aiconfigurator); no row of four GPUs was fitted on."""
+    load = Workload(concurrency=concurrency, input_tokens=prompt, output_tokens=922)
+    asked = {"dtype": "bfloat16", "max_num_seqs": 1024, "max_model_len": 9216}
+    found = speed("nvidia/MiniMax-M2.5-NVFP4", "B300", count, load, "0.19.0", **asked)
+    assert found.output_tokens_per_second == pytest.approx(measured, rel=0.2)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from planner.catalog import Gpu
 
 Version = tuple[int, int, int]
+UNSORTED_EXPERTS: Version = (0, 17, 0)  # FP8 experts on Hopper by Triton
+LARGE_GRAPHS: Version = (0, 33, 0)  # graphs of up to 1,024 tokens on data-centre Blackwell
 FULL_GRAPHS: Version = (0, 11, 0)  # CompilationConfig.cudagraph_mode FULL_AND_PIECEWISE became the default
 
 
@@ -39,9 +41,9 @@ ERA_2023 = Era(
     "2023",
     (0, 0, 0),
     3.1e-3,
-    891e-6,
+    894e-6,
     launch_s=501e-6,
-    straggler_s=444e-6,
+    straggler_s=443e-6,
     eager=True,
     separate_prefill=True,
 )
@@ -58,41 +60,47 @@ EAGER_LAUNCH_S = 480e-6
 class Constants(Struct, frozen=True):
     """Efficiencies are fractions of the catalogue's figure; times are seconds."""
 
-    hbm_efficiency: float = 0.895
-    gddr_efficiency: float = 0.892
-    overlap_norm: float = 1.24  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
+    hbm_efficiency: float = 0.898
+    gddr_efficiency: float = 0.888
+    overlap_norm: float = 1.33  # reading and multiplying weights overlap: (read^p + multiply^p)^(1/p)
     host_norm: float = (
-        3.77  # likewise the GPU's step and the host's with async scheduling: nearly the longer of the two
+        3.95  # likewise the GPU's step and the host's with async scheduling: nearly the longer of the two
     )
-    fp8_kv_efficiency: float = 0.713  # below Blackwell
-    widened_per_sm_s: float = 43.6e9  # narrow weights that one multiprocessor widens to 16 bits
-    nvfp4_efficiency: float = 0.952
-    compute_efficiency: float = 0.662
-    feeding_exponent: float = 0.141  # of tensor TFLOPS per multiprocessor, see rates.feeding
-    attention_efficiency: float = 0.477
-    narrow_compute_efficiency: float = 0.764
-    expert_compute_efficiency: float = 0.373
-    old_capability_efficiency: float = 0.379
-    layer_s: float = 46.9e-6
-    attention_launch_s: float = 102e-6  # one layer's attention between two pieces of a CUDA graph
-    expert_layer_s: float = 19e-6
-    narrow_expert_layer_s: float = 60.9e-6  # to quantize and sort activations for experts, below Blackwell
-    narrow_layer_s: float = 13.2e-6
-    nvlink_efficiency: float = 0.668
-    pcie_efficiency: float = 0.61
-    nvlink_s: float = 9.43e-6
-    pcie_s: float = 17e-6
-    no_peer_s: float = 78.4e-6
+    fp8_kv_efficiency: float = 0.724  # below Blackwell
+    widened_per_sm_s: float = 44.3e9  # narrow weights that one multiprocessor widens to 16 bits
+    nvfp4_efficiency: float = 0.981
+    compute_efficiency: float = 0.669
+    feeding_exponent: float = 0.113  # of tensor TFLOPS per multiprocessor, see rates.feeding
+    attention_efficiency: float = 0.482
+    narrow_compute_efficiency: float = 0.813
+    expert_compute_efficiency: float = 0.404
+    old_capability_efficiency: float = 0.372
+    layer_s: float = 48.8e-6
+    attention_launch_s: float = 104e-6  # one layer's attention between two pieces of a CUDA graph
+    # One layer's kernels launched by the host in passes that no CUDA graph takes, more of them where activations are
+    # quantized, and for experts. Qwen3-32B in 16 bits: 270 to 390 us (ai-dynamo/aiconfigurator, fpm_golden_runs).
+    compiled_launch_s: float = 366e-6
+    narrow_launch_s: float = 171e-6
+    expert_launch_s: float = 141e-6
+    expert_layer_s: float = 22.8e-6
+    narrow_expert_layer_s: float = 65.5e-6  # to sort quantized activations for experts, see terms._expert_layers_s
+    narrow_layer_s: float = 12.7e-6
+    nvlink_efficiency: float = 0.423
+    pcie_efficiency: float = 0.609
+    nvlink_s: float = 4.91e-6
+    nvlink5_s: float = 7.33e-6
+    pcie_s: float = 17.2e-6
+    no_peer_s: float = 78.8e-6
     api_s: float = 7e-3  # HTTP, tokenizer and queue of a lone request; tenstorrent/tt-inference-server issue 340
-    rocm_efficiency: float = 0.842
-    rocm_compute_efficiency: float = 0.0824
-    rocm_layer_s: float = 156e-6
+    rocm_efficiency: float = 0.825
+    rocm_compute_efficiency: float = 0.0814
+    rocm_layer_s: float = 154e-6
     eras: tuple[Era, ...] = (
         ERA_2023,
         FASTER_SAMPLER,
-        Era("v0", (0, 3, 0), 1.82e-3, 59.1e-6, cached_token_s=14.8e-9, outside_bytes=1.1e9, separate_prefill=True),
-        Era("v1", (0, 8, 0), 1.39e-3, 27.8e-6, launch_s=EAGER_LAUNCH_S),
-        Era("v1-async", (0, 14, 0), 2.04e-3, 29.2e-6, launch_s=EAGER_LAUNCH_S, overlap=True),
+        Era("v0", (0, 3, 0), 2.02e-3, 55.4e-6, cached_token_s=14e-9, outside_bytes=1.1e9, separate_prefill=True),
+        Era("v1", (0, 8, 0), 1.32e-3, 24.6e-6, launch_s=EAGER_LAUNCH_S),
+        Era("v1-async", (0, 14, 0), 2.06e-3, 28.6e-6, launch_s=EAGER_LAUNCH_S, overlap=True),
     )
 
     def era(self, version: Version) -> Era:

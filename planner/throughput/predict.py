@@ -70,7 +70,8 @@ def predict(
     if witness.same_load and witness.same_version:
         return _measured(speed, witness)
     row = witness.row
-    seen = run_load(terms, limits_of(row, engine), kv_cache, load_of(row, workload), constants)
+    then = limits_of(row, engine)
+    seen = run_load(make_terms(facts, candidate, then, constants), then, kv_cache, load_of(row, workload), constants)
     return _narrowed(speed, width, witness, seen, engine.max_num_batched_tokens)
 
 

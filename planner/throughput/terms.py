@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from planner.model.facts import ITEMSIZE_BYTES
-from planner.throughput.constants import CONSTANTS, FULL_GRAPHS
+from planner.throughput.constants import CONSTANTS, FULL_GRAPHS, LARGE_GRAPHS, UNSORTED_EXPERTS
 from planner.throughput.rates import (
     BLACKWELL,
     arithmetic,
@@ -22,12 +22,21 @@ from planner.throughput.work import NARROW, count_work
 
 if TYPE_CHECKING:
     from planner.candidates import Candidate
+    from planner.catalog import Gpu
     from planner.engine import EngineConfig
     from planner.model.facts import ModelFacts
     from planner.throughput.constants import Constants, Era
     from planner.throughput.work import CacheLayers, Work
 
 GIGA = 1e9
+NVLINK_5_GBPS = 900  # each way
+# Times that a token's hidden state is read or written for each of its experts: gathered, quantized, multiplied, summed.
+# What the ranks of tensor parallelism do not divide of the time of vLLM's fused experts (0.14 to 0.24, 8,192 and 16,384
+# tokens, 1 to 32 ranks): 2 to 5 on A100, H100, L40S, RTX PRO 6000 and B200, 5 to 7 on H200 (ai-dynamo/aiconfigurator,
+# moe_perf of each GPU).
+EXPERT_MOVES = 4
+# Of one logit: written in 16 bits, read, widened to 32, read twice by the sampler (v1/sample/sampler.py).
+LOGIT_BYTES = 2 + 2 + 4 + 4
 
 
 class ExpertTerm(Struct, frozen=True):
@@ -66,20 +75,30 @@ class CacheTerm(Struct, frozen=True):
         return context if self.window_tokens is None else min(context, self.window_tokens)
 
 
+class ReduceTerm(Struct, frozen=True):
+    """All all-reduces of a pass in one way: seconds whatever the batch, and for each of its tokens."""
+
+    fixed_s: float
+    token_s: float
+
+
 class Terms(Struct, frozen=True):
     """One configuration, in seconds unless named otherwise."""
 
     weights_s: float  # read once per step
     token_s: float  # arithmetic of one decoded token
     overlap_norm: float
-    layers_s: float  # kernels that take their time whatever the batch, and the latency of all-reduces
-    reduce_token_s: float
+    layers_s: float  # kernels that take their time whatever the batch
+    reductions: tuple[ReduceTerm, ...]  # ways to all-reduce a pass; the quickest is taken
     launch_s: float  # the host's launches where no CUDA graph replays them; they run beside the GPU
-    prompt_launch_s: float  # likewise in passes that prefill
+    piece_launch_s: float  # likewise in passes that prefill: of what stands between two pieces of a graph
+    prompt_launch_s: float  # of everything, where more tokens than the largest graph takes prefill
+    captured_tokens: int  # what the largest graph takes
     step_s: float
     sequence_s: float
     cached_token_s: float
     prompt_token_s: float
+    sample_s: float  # reading and writing one sequence's logits
     state_s: float  # reading and writing a request's states (mamba, linear attention)
     state_bytes: float
     experts: tuple[ExpertTerm, ...]
@@ -101,10 +120,22 @@ def step_s(terms: Terms, batch: float, context: float, prompt_tokens: float = 0.
     share = max(min(batch, 1.0), batch / terms.stages)  # a lone sequence keeps one stage busy at a time
     multiply = terms.token_s * share + terms.prompt_token_s * prompt_tokens
     gpu = _overlapped(terms, read_s(terms, share + prompt_tokens), multiply)
-    gpu += terms.layers_s + terms.reduce_token_s * (share + prompt_tokens) + terms.state_s * share + attention
+    gpu += (
+        terms.layers_s + reduce_s(terms, share + prompt_tokens) + (terms.state_s + terms.sample_s) * share + attention
+    )
     for cache in terms.caches:
         gpu += cache.token_s * cache.tokens(context) * share
-    return with_host_s(terms, gpu, terms.launch_s, batch) + terms.cached_token_s * batch * context
+    launch = prefill_launch_s(terms, prompt_tokens) if prompt_tokens else terms.launch_s
+    return with_host_s(terms, gpu, launch, batch) + terms.cached_token_s * batch * context
+
+
+def prefill_launch_s(terms: Terms, tokens: float) -> float:
+    """The host's launches for a pass that prefills so many tokens.
+
+    Lengths differ: of passes with fewer than a graph takes on average, some have more.
+    """
+    beyond = min(1.0, tokens / terms.captured_tokens) if terms.captured_tokens else 1.0
+    return max(terms.launch_s, terms.piece_launch_s, terms.prompt_launch_s * beyond)
 
 
 def with_host_s(terms: Terms, gpu: float, launch: float, sequences: float) -> float:
@@ -129,6 +160,11 @@ def read_s(terms: Terms, tokens: float) -> float:
     return read
 
 
+def reduce_s(terms: Terms, tokens: float) -> float:
+    """Seconds of a pass's all-reduces over ``tokens`` tokens."""
+    return min((way.fixed_s + way.token_s * tokens for way in terms.reductions), default=0.0)
+
+
 def _overlapped(terms: Terms, read: float, multiply: float) -> float:
     norm = terms.overlap_norm
     return float((read**norm + multiply**norm) ** (1 / norm))
@@ -137,8 +173,8 @@ def _overlapped(terms: Terms, read: float, multiply: float) -> float:
 def prefill_pass_s(terms: Terms, tokens: float, prompts: float) -> float:
     """Seconds of a pass that only prefills: ``tokens`` in all, ``prompts`` of equal length (a part of one counts)."""
     gpu = _overlapped(terms, read_s(terms, tokens), tokens * terms.prompt_token_s)
-    gpu += terms.layers_s + tokens * terms.reduce_token_s + prompts * attention_s(terms, tokens / prompts)
-    return with_host_s(terms, gpu, terms.prompt_launch_s, prompts)
+    gpu += terms.layers_s + reduce_s(terms, tokens) + prompts * attention_s(terms, tokens / prompts)
+    return with_host_s(terms, gpu, prefill_launch_s(terms, tokens), prompts)
 
 
 def attention_s(terms: Terms, tokens: float) -> float:
@@ -177,31 +213,35 @@ def make_terms(
     for layers in work.experts:
         flops = arithmetic(layers.format, gpu, engine.dtype, constants) * constants.expert_compute_efficiency
         per_token = 2 * layers.layers * layers.top_k * layers.elements / tp / flops
+        moved = EXPERT_MOVES * layers.layers * layers.top_k * work.hidden_size * work.itemsize_bytes
+        per_token += moved / read
         token_s += per_token
         prompt_token_s += per_token
         read_s = layers.layers * layers.count * layers.nbytes / tp * read_s_per_byte(layers.format, gpu, constants)
         ranks = tp if engine.enable_expert_parallel else 1
         experts.append(ExpertTerm(read_s, 1 - layers.top_k / layers.count, layers.count, ranks))
-    reduce_s, reduce_token_s = _reductions(work, candidate, constants)
     layers_s = (
         work.layers * constants.layer_of(gpu)
-        + _expert_layers_s(work, candidate, constants)
+        + _expert_layers_s(work, candidate, engine, constants)
         + work.narrow_layers * constants.narrow_layer_s
     )
     launch_s = work.layers * era.launch_s
-    attention_launch_s = work.layers * constants.attention_launch_s if _piecewise(era, engine) else 0.0
+    attention_launch_s = work.layers * constants.attention_launch_s
     state_bytes = sum(c.layers * c.state_elements for c in work.caches) * work.itemsize_bytes / tp
     return Terms(
         weights_s=weights_s,
         token_s=token_s,
-        layers_s=layers_s + reduce_s,
-        reduce_token_s=reduce_token_s,
-        launch_s=launch_s if eager else attention_launch_s,
-        prompt_launch_s=launch_s if eager or era.separate_prefill else attention_launch_s,
+        layers_s=layers_s,
+        reductions=_reductions(work, candidate, constants),
+        launch_s=launch_s if eager else attention_launch_s if _piecewise(era, engine) else 0.0,
+        piece_launch_s=0.0 if eager or era.separate_prefill else attention_launch_s,
+        prompt_launch_s=launch_s if eager or era.separate_prefill else _compiled_launch_s(work, constants),
+        captured_tokens=0 if eager or era.separate_prefill else captured_tokens(gpu, engine),
         step_s=era.step_s + era.straggler_s * work.reductions * (1 - 1 / tp),
         sequence_s=era.sequence_s,
         cached_token_s=era.cached_token_s,
         prompt_token_s=prompt_token_s,
+        sample_s=LOGIT_BYTES * facts.vocab_size / read,
         state_s=2 * state_bytes / read,
         state_bytes=state_bytes / pp,
         experts=tuple(experts),
@@ -219,19 +259,38 @@ def make_terms(
     )
 
 
-def _expert_layers_s(work: Work, candidate: Candidate, constants: Constants) -> float:
+def _expert_layers_s(work: Work, candidate: Candidate, engine: EngineConfig, constants: Constants) -> float:
     """Seconds of routing, which is a row of kernels of its own; FlashInfer's TRT-LLM kernels of Blackwell contain it.
 
-    Where activations are quantized for the experts, sorting them into blocks takes kernels before both products.
+    Where activations are quantized for the experts, sorting them into blocks takes kernels before both products; not
+    for FP8 since 0.17.0, where Triton's kernel comes first on Hopper (fused_moe/oracle/fp8.py _get_priority_backends).
     """
     fused = candidate.gpu.compute_capability // 10 == BLACKWELL // 10
     seconds = 0.0
     for layers in work.experts:
         if fused and layers.format in {"mxfp4", "nvfp4", "fp8"}:
             continue
-        narrow = constants.narrow_expert_layer_s if layers.format in NARROW else 0.0
-        seconds += layers.layers * (constants.expert_layer_s + narrow)
+        sorts = layers.format in NARROW and (layers.format != "fp8" or engine.version < UNSORTED_EXPERTS)
+        seconds += layers.layers * (constants.expert_layer_s + (constants.narrow_expert_layer_s if sorts else 0.0))
     return seconds
+
+
+def captured_tokens(gpu: Gpu, engine: EngineConfig) -> int:
+    """Tokens of the largest CUDA graph (vllm/config/vllm.py _set_cudagraph_sizes); passes of more run without one."""
+    if engine.most_captured_seqs is not None:
+        return engine.most_captured_seqs
+    large = engine.version >= LARGE_GRAPHS and gpu.compute_capability // 10 == BLACKWELL // 10
+    return min(2 * engine.max_num_seqs, 1024 if large else 512)
+
+
+def _compiled_launch_s(work: Work, constants: Constants) -> float:
+    """Seconds of the host to launch what torch.compile made of all layers, kernel by kernel."""
+    experts = sum(layers.layers for layers in work.experts)
+    return (
+        work.layers * constants.compiled_launch_s
+        + work.narrow_layers * constants.narrow_launch_s
+        + experts * constants.expert_launch_s
+    )
 
 
 def _overlaps(era: Era, engine: EngineConfig) -> bool:
@@ -257,15 +316,24 @@ def _cache_term(layers: CacheLayers, candidate: Candidate, engine: EngineConfig,
     )
 
 
-def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple[float, float]:
-    """Latency of a pass's all-reduces, and seconds per token of each pass: a ring moves 2 (n - 1) / n of the data."""
+def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple[ReduceTerm, ...]:
+    """How a pass's all-reduces may go; none on one rank.
+
+    Over NVLink vLLM's own kernel reads all others' data at once, or reduces a share of it on each rank and gathers the
+    shares, which moves less and waits twice (csrc/custom_all_reduce.cuh, one shot and two shots). Over PCIe it is a
+    ring, 2 (n - 1) / n of the data.
+    """
     tp, gpu = candidate.tensor_parallel_size, candidate.gpu
     if tp == 1:
-        return 0.0, 0.0
-    times = work.reductions + work.norm_reductions
-    moved = work.reductions * work.hidden_size * work.itemsize_bytes * 2 * (tp - 1) / tp
+        return ()
+    nbytes = work.reductions * work.hidden_size * work.itemsize_bytes
+    ring = nbytes * 2 * (tp - 1) / tp
     rate = gpu.link_gbps_per_direction * GIGA
+    times = work.reductions + work.norm_reductions
     if gpu.link == "nvlink":
-        return times * constants.nvlink_s, moved / (rate * constants.nvlink_efficiency)
+        rate *= constants.nvlink_efficiency
+        wait_s = constants.nvlink5_s if gpu.link_gbps_per_direction >= NVLINK_5_GBPS else constants.nvlink_s
+        once, twice = times * wait_s, (times + work.reductions) * wait_s
+        return ReduceTerm(once, nbytes * (tp - 1) / rate), ReduceTerm(twice, ring / rate)
     hop_s = constants.pcie_s if gpu.peer_to_peer else constants.no_peer_s
-    return times * hop_s * log2(tp), moved / (rate * constants.pcie_efficiency)
+    return (ReduceTerm(times * hop_s * log2(tp), ring / (rate * constants.pcie_efficiency)),)
