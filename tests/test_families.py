@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from planner.candidates import Candidate
 from planner.checks.quantization_shard import check_quantization_shard
+from planner.checks.shards import check_pipeline
 from planner.engine import resolve_engine
 from planner.errors import ModelError, UnknownArchitectureError
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
@@ -22,6 +23,7 @@ from planner.spec import parse_spec
 from tests.made_facts import catalog, engine_of, gpu_of
 
 if TYPE_CHECKING:
+    from planner.checks.refusal import Refusal
     from planner.model.facts import Layer, ModelFacts
 
 FAMILIES: dict[str, dict[str, Any]] = json.loads(
@@ -223,3 +225,18 @@ def test_the_last_layer_of_gemma_4_is_full_whatever_is_published() -> None:
 
     assert windows(num_hidden_layers=3, layer_types=["sliding_attention"] * 3) == [1024, 1024, None]
     assert windows(layer_types=None) == windows() == [*[1024] * 5, None] * 5
+
+
+def test_layers_that_qwen3_vls_encoder_feeds_are_all_of_the_first_stage() -> None:
+    repo = "Qwen/Qwen3-VL-32B-Instruct"
+    checkpoint = catalog().find_model(repo)
+    assert checkpoint
+
+    def refusal(layers: int, pp: int) -> Refusal | None:
+        facts = shipped(repo, text_config={**checkpoint.config["text_config"], "num_hidden_layers": layers})
+        return check_pipeline(facts, Candidate(gpu_of("H100"), None, pp, 1, pp), engine_of(repo, "H100"))
+
+    assert refusal(6, 2) is None
+    short = refusal(4, 2)
+    assert short is not None
+    assert (short.code, short.needed, short.available) == ("pipeline_unsupported", 3, 2)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from planner.checks.refusal import Refusal
 from planner.engine import model_limit
+from planner.memory.stages import stage_ranges
 from planner.memory.weights import padded_vocab
 from planner.model.facts import Embedding, Experts, Linear, Parameter
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from planner.candidates import Candidate
     from planner.engine import EngineConfig
     from planner.model.facts import ModelFacts, Module
+
+FED_IN_FIRST_STAGE = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
 
 
 def check_attention_heads(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001 - one signature for all checks
@@ -59,7 +62,10 @@ def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConf
 
 
 def check_pipeline(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:  # noqa: ARG001
-    """The class must implement SupportsPP, and every stage needs a layer."""
+    """The class must implement SupportsPP, and every stage needs a layer.
+
+    models/qwen3_vl.py Qwen3VLForConditionalGeneration: the first stage has every layer that an image encoder feeds.
+    """
     pp = candidate.pipeline_parallel_size
     if pp == 1:
         return None
@@ -73,6 +79,15 @@ def check_pipeline(facts: ModelFacts, candidate: Candidate, engine: EngineConfig
     if facts.num_hidden_layers < pp:
         layers = facts.num_hidden_layers
         return Refusal("pipeline_unsupported", f"{layers} layers do not fill {pp} pipeline stages.", pp, layers)
+    first, levels = len(stage_ranges(facts.num_hidden_layers, pp)[0]), facts.deepstack_levels
+    if first < levels and facts.architecture in FED_IN_FIRST_STAGE:
+        return Refusal(
+            "pipeline_unsupported",
+            f"start_layer should be greater than or equal to len(deepstack_visual_indexes): the first of {pp} stages "
+            f"has {first} layers, and the image encoder feeds the first {levels}.",
+            levels,
+            first,
+        )
     return None
 
 
