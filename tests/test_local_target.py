@@ -90,6 +90,35 @@ def test_the_whole_life(spec: Path) -> None:
     assert "nothing runs" in gpuplan("status", spec).out
 
 
+def test_it_serves_on_free_gpus_and_says_which(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from planner.targets import local_process
+    from planner.targets.local_devices import Device
+
+    free = {0: 1_000, 1: 45_000, 2: 45_000, 3: 45_000}
+    found = [Device(index, f"GPU-{index}", "NVIDIA L40S", 46_068, mib) for index, mib in free.items()]
+    monkeypatch.setattr(local_process, "nvidia_gpus", lambda: found)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,0,1")
+    given: list[tuple[str, str]] = []
+    whole = local_process.start
+
+    def start(folder: Path, arguments: list[str], log: Path, environ: dict[str, str], held: tuple[int, ...]) -> int:
+        given.append((environ["CUDA_DEVICE_ORDER"], environ["CUDA_VISIBLE_DEVICES"]))
+        return whole(folder, arguments, log, environ, held)
+
+    monkeypatch.setattr(local_process, "start", start)
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 0, done.err
+    assert "version 1 started on this machine, on GPU 3" in done.err
+    assert "taken       GPU 3" in gpuplan("status", spec).out
+    assert running(spec)["devices"] == [3]
+    assert gpuplan("deploy", spec, "--yes", "--set", "name=other", "--set", "gpu.counts=[1]").code == 0
+    assert given == [("PCI_BUS_ID", "3"), ("PCI_BUS_ID", "1")]
+    none_left = gpuplan("deploy", spec, "--yes", "--set", "name=third")
+    assert none_left.code == 7
+    assert "planned are 1×L40S, free are 0 of 3" in none_left.err
+    assert gpuplan("stop", spec, "--set", "name=other", "--yes").code == 0
+
+
 def test_a_version_that_dies_gives_way_to_the_one_before(spec: Path) -> None:
     assert gpuplan("deploy", spec, "--yes").code == 0
     spec.write_text(SPEC.replace("max_model_len: 256", "max_model_len: 128"))

@@ -25,6 +25,7 @@ class Running(Struct, frozen=True):
     containers: int | None = None
     release: Release | None = None
     provider_id: str = ""
+    devices: tuple[int, ...] = ()  # nvidia-smi's numbers of the GPUs, on this machine
     proven: bool | None = None  # whether it answered as planned; None where nothing was recorded
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from planner.deployment.running import clock, utc
-from planner.explain.figures import gpus, usd
+from planner.explain.figures import gpu_numbers, gpus, usd
 from planner.explain.lines import Line
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def explain_status(running: Running, healthy: str) -> list[Line]:
         ("URL", running.url),
         ("endpoint", healthy),
         ("GPUs", ", ".join(gpus(name, number) for name, number in running.gpus) or None),
+        ("taken", gpu_numbers(running.devices) if running.devices else None),
         ("containers", running.containers),
         (
             "now",
@@ -138,6 +139,7 @@ def running_document(running: Running | None) -> dict[str, Any] | None:
         "version": running.version,
         "url": running.url,
         "gpus": [{"gpu": name, "count": number} for name, number in running.gpus],
+        "devices": list(running.devices),
         "containers": running.containers,
         "deployed_at": running.deployed_at,
         "usd_per_hour_now": None if now is None else float(now),

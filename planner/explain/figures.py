@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from decimal import Decimal
 
 GIB_BYTES = 2**30
@@ -47,6 +48,12 @@ def milliseconds(ms: float) -> str:
         return f"{ms:.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
     seconds = ms / 1000
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+
+
+def gpu_numbers(devices: Sequence[int]) -> str:
+    """GPU 2, or GPUs 2 and 3: by nvidia-smi's numbers."""
+    numbers = [str(index) for index in devices]
+    return f"GPU {numbers[0]}" if len(numbers) == 1 else f"GPUs {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def gpus(name: str, number: int) -> str:

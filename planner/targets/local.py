@@ -17,9 +17,10 @@ from planner.deployment.access import API_KEY
 from planner.deployment.interrupts import held_back
 from planner.deployment.running import Progress, Recorded, Running, Survey, clock, weights_progress
 from planner.errors import LaunchError
+from planner.explain.figures import gpu_numbers
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
-from planner.targets.local_devices import planned_name
+from planner.targets.local_devices import Choice, choose_devices, planned_name, visible
 from planner.targets.local_log import LocalLog, log_lines
 from planner.targets.lock_holder import ToldStop, my_name, myself, read_holder, stop_told, text_of
 from planner.verify import Proof
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from planner.deployment.running import Stop, Underway
     from planner.release import Release
     from planner.targets import Say
+    from planner.targets.local_devices import Device
 
 __all__ = ["log_lines"]
 PROGRESS = re.compile(r"gpuplan: weights: (\d+) of (\d+) bytes")
@@ -39,17 +41,12 @@ CPU_KV_CACHE_GIB = "1"  # VLLM_CPU_KVCACHE_SPACE where the environment does not 
 
 def survey(release: Release, timeout_s: float = ANSWER_S) -> Survey:
     """vLLM, GPUs, key and what runs."""
-    found = local_process.nvidia_gpus()
+    found = _visible_gpus()
     problems = []
     if shutil.which("vllm") is None:
         problems.append("local: there is no `vllm` on the PATH. Install it: pip install 'gpuplan[local]'")
-    if found and len(found) < release.gpu_count:
-        problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has {len(found)}.")
-    others = sorted({planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count]} - {release.gpu})
-    if others:
-        problems.append(f"local: planned is {release.gpu}, this machine has {', '.join(others)}. Name it in gpu.types.")
-    if not found and release.gpu_count > 1:
-        problems.append(f"local: planned are {release.gpu_count}×{release.gpu}, this machine has no GPU.")
+    if (found or release.gpu_count > 1) and (problem := _choose(release, found).problem):
+        problems.append(problem)
     if release.secret_api_key and not os.environ.get(API_KEY):
         problems.append(f"secrets.api_key: set {API_KEY} in the environment; the engine asks for it.")
     if release.local_path and not Path(release.local_path).is_dir():
@@ -77,6 +74,7 @@ def observe(name: str, environment: str | None, timeout_s: float = ANSWER_S) -> 
         release=recorded.release if recorded else None,
         proven=recorded.proven if recorded else None,
         provider_id=f"{current.pid}@{current.started_at}",
+        devices=current.devices,
     )
 
 
@@ -156,8 +154,8 @@ def launch(release: Release, folder: Path, say: Say, timeout_s: float) -> None: 
     """The version before ends (it holds the GPUs), the new one starts."""
     version = local_store.add_version(release.name, folder)
     _end_current(release.name)
-    _start(release.name, version, release)
-    say(Progress("deploy", f"version {version} started on this machine"))
+    devices = _start(release.name, version, release)
+    say(Progress("deploy", f"version {version} started on this machine{_on(devices)}"))
 
 
 def rescale(running: Running, release: Release) -> Proof:  # noqa: ARG001 - the protocol's
@@ -198,8 +196,8 @@ def rollback(running: Running, version: int, say: Say) -> None:
         raise LaunchError(f"{running.name}: there is no version {version} to go back to.")
     again = local_store.add_version(running.name, local_store.version_folder(running.name, version))
     _end_current(running.name)
-    _start(running.name, again, past.release)
-    say(Progress("undo", f"version {again} started, from version {version}"))
+    devices = _start(running.name, again, past.release)
+    say(Progress("undo", f"version {again} started, from version {version}{_on(devices)}"))
 
 
 def stop(running: Running) -> None:
@@ -234,29 +232,53 @@ def _end_current(name: str) -> None:
         raise LaunchError(f"{name}: version {current.version} (process group {current.pid}) does not end.")
 
 
-def _start(name: str, version: int, release: Release) -> None:
-    found = local_process.nvidia_gpus()
+def _visible_gpus() -> list[Device]:
+    return visible(local_process.nvidia_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _choose(release: Release, found: list[Device]) -> Choice:
+    """Free GPUs; an engine that starts just now has taken none yet, so those of other apps count as taken."""
+    running = local_store.read_all_current()
+    held = {name: one.devices for name, one in running.items() if local_process.start_time(one.pid) == one.started_at}
+    ours = held.pop(release.name, ())
+    return choose_devices(found, release, ours, {index for devices in held.values() for index in devices})
+
+
+def _on(devices: tuple[int, ...]) -> str:
+    return f", on {gpu_numbers(devices)}" if devices else ""
+
+
+def _start(name: str, version: int, release: Release) -> tuple[int, ...]:
+    """Serve on free GPUs, or on CPU where there is none; the numbers of the GPUs."""
+    found = _visible_gpus()
+    choice = _choose(release, found) if found else Choice(())
+    if choice.problem:
+        raise LaunchError(f"{name}: {choice.problem}")
+    devices = tuple(device.index for device in choice.taken)
     environ = dict(os.environ)
-    if not found:
+    if found:  # by the numbers that nvidia-smi has: CUDA's own order puts the fastest first
+        environ |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(map(str, devices))}
+    else:
         environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_KV_CACHE_GIB)
     log = local_store.log_path(name)
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
     folder = local_store.version_folder(name, version)
-    gpus = tuple(planned_name(gpu, release.gpu) for gpu in found[: release.gpu_count])
+    gpus = tuple(planned_name(device.name, release.gpu) for device in choice.taken)
     counted = tuple((gpu, gpus.count(gpu)) for gpu in dict.fromkeys(gpus))
     with held_back() as pressed:  # nobody would know of a process that is not recorded
         with local_process.claimed_port(PORT) as (port, held):
             pid = local_process.start(folder, ["serve", "--port", str(port)], log, environ, held)
         try:
             started_at = _started_at(name, pid)
-            current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted)
+            current = local_store.Current(version, pid, started_at, port, local_store.now_text(), counted, devices)
             local_store.write_current(name, current)
         except BaseException:
             local_process.end_group(pid)
             raise
     if pressed:
         raise KeyboardInterrupt
+    return devices
 
 
 def _started_at(name: str, pid: int) -> float:

@@ -16,8 +16,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from planner.targets.local_devices import QUERY, parse_devices
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from planner.targets.local_devices import Device
 
 STOP_S = 30.0
 GONE_S = 30.0  # for the kernel, after a kill
@@ -195,15 +199,19 @@ def free_port(wanted: int) -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
-def nvidia_gpus() -> list[str]:
-    """Names of this machine's GPUs, by nvidia-smi; empty where there is none."""
+def nvidia_gpus() -> list[Device]:
+    """This machine's GPUs, by nvidia-smi; empty where there is none."""
     smi = shutil.which("nvidia-smi")
     if smi is None:
         return []
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         shown = subprocess.run(
-            [smi, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=False
+            [smi, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
         if shown.returncode == 0:
-            return [line.strip() for line in shown.stdout.splitlines() if line.strip()]
+            return parse_devices(shown.stdout)
     return []

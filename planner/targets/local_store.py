@@ -27,6 +27,7 @@ class Current(Struct, frozen=True):
     port: int
     deployed_at: str
     gpus: tuple[tuple[str, int], ...] = ()
+    devices: tuple[int, ...] = ()  # nvidia-smi's numbers of the GPUs that it was given
 
 
 def app_folder(name: str) -> Path:
@@ -78,9 +79,16 @@ def read_current(name: str) -> Current | None:
     """The version that was started last, None where the app is stopped."""
     values = _read(app_folder(name) / "current.json")
     try:
-        return Current(**{**values, "gpus": tuple((gpu, count) for gpu, count in values["gpus"])}) if values else None
+        gpus = tuple((gpu, count) for gpu, count in values["gpus"]) if values else ()
+        return Current(**{**values, "gpus": gpus, "devices": tuple(values.get("devices", ()))}) if values else None
     except (KeyError, TypeError):
         return None
+
+
+def read_all_current() -> dict[str, Current]:
+    """Of every app on this machine that was not stopped."""
+    names = [path.parent.name for path in app_folder("any").parent.glob("*/current.json")]
+    return {name: current for name in names if (current := read_current(name))}
 
 
 def write_current(name: str, current: Current) -> None:
