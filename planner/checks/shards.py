@@ -58,6 +58,8 @@ def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConf
     for name, width in _cut_widths(facts, tp, whole_experts, whole_tower):
         if width % tp:
             return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)
+    if facts.norm_groups and facts.norm_groups % tp:  # layers/mamba/linear/bailing_linear_attn.py
+        return Refusal("dimension", "group_norm_size must be divisible by tp_size", facts.norm_groups, tp)
     return None
 
 

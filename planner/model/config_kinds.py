@@ -89,7 +89,8 @@ CONFIG = _fields(
     {
         "architectures layer_types indexer_types layers_block_type mlp_layer_types yarn_only_types": WORDS,
         "model_type dtype torch_dtype expert_dtype hybrid_override_pattern mamba_ssm_dtype mamba_ssm_cache_dtype"
-        " norm_type position_embedding_type rope_type type topk_method attention_type": WORD,
+        " norm_type position_embedding_type rope_type type topk_method attention_type router_dtype"
+        " attention_projection_layout gated_attention_proj_granularity_type": WORD,
         "num_hidden_layers num_layers n_layer n_layers depth layers vt_num_hidden_layers vision_n_layers"
         " num_global_layers num_hash_layers num_dense_layers first_k_dense_replace num_kv_shared_layers"
         " max_window_layers": PARTS,
@@ -118,12 +119,14 @@ CONFIG = _fields(
         " qk_rope_head_dim v_head_dim"
         " rotary_dim rope_dim attn_res_block_size attention_chunk_size mamba_d_ssm d_inner num_ln_in_parallel_attn"
         " sliding_window sliding_window_size": COUNT_OR_NONE,
-        "encoder_layers decoder_layers conf_num_hidden_layers": PARTS,
+        "encoder_layers decoder_layers conf_num_hidden_layers input_local_layers": PARTS,
         "encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim num_mel_bins"
         " max_source_positions downsample_hidden_size output_dim scale_factor downsample_factor num_patches input_dim"
         " n_embed projection_dim laurel_rank altup_num_inputs input_feat_size conf_attention_chunk_size"
         " conf_attention_context_left conf_num_attention_heads conf_conv_kernel_size expert_hidden_dim"
-        " expert_ffn_hidden_size share_q_dim": COUNT,
+        " expert_ffn_hidden_size share_q_dim layer_group_size group_norm_size group_size qk_channels image_dim_out"
+        " audio_channels input_local_dim input_local_attn_heads input_local_intermediate_size projection_layers"
+        " mm_embed_dim mm_posemb_size model_patch_size num_soft_tokens output_proj_dims audio_embed_dim": COUNT,
         "zero_expert_num conf_attention_context_right": COUNT_OR_NONE,
         "num_attention_heads_per_layer sscp_conv_channel_size": each(COUNT),
         "max_position_embedding max_position_embeddings n_positions max_seq_len seq_length model_max_length"
@@ -131,7 +134,7 @@ CONFIG = _fields(
         " max_sequence_length max_seq_length seq_len original_max_position_embeddings": TOKENS,
         "width": whole(1, also=lambda value: isinstance(value, dict)),  # DeepSeek-OCR: of each encoder
         "mamba_dt_rank time_step_rank": COUNT_OR_AUTO,
-        "moe_layer_start_index moe_layer_end_index moe_layer_interval select_layer": INTEGER,
+        "moe_layer_start_index moe_layer_end_index moe_layer_interval select_layer layer_idx": INTEGER,
         "image_size patch_size": COUNT_OR_PAIR,
         "merge_kernel_size": PAIR,
         "moe_intermediate_size moe_topk num_shared_expert": whole(0, also=lambda value: is_list_of(COUNT, value)),
@@ -141,7 +144,7 @@ CONFIG = _fields(
             1, MOST_PARTS, also=lambda value: isinstance(value, str | list)
         ),
         "cross_attention_layers full_attn_idxs deepstack_visual_indexes kda_layers hybrid_layer_pattern compress_ratios"
-        " sparse_attention_freq mlp_only_layers mrope_section no_rope_layers": each(INTEGER),
+        " sparse_attention_freq mlp_only_layers mrope_section no_rope_layers fullatt_block_indexes": each(INTEGER),
         "supported_aspect_ratios": LIST,
         "factor partial_rotary_factor rotary_pct rope_local_base_freq swa_rope_theta compress_rope_theta"
         " expansion_ratio expand mamba_expand mlp_ratio pixel_shuffle_ratio downsample_ratio ffn_mult"
@@ -150,7 +153,7 @@ CONFIG = _fields(
         "tie_word_embeddings attention_bias mlp_bias bias no_bias use_bias use_conv_bias conv_bias mamba_conv_bias"
         " mamba_proj_bias mamba_rms_norm qkv_bias add_qkv_bias use_qkv_bias add_bias_linear attention_out_bias"
         " lm_head_bias projector_bias multimodal_projector_bias alibi attn_output_gate attention_k_eq_v"
-        " use_sliding_window use_qk_norm qk_layernorm qk_normalization use_double_wide_mlp use_expert_bias"
+        " use_sliding_window use_sink add_post_norm sandwich_norm use_qk_norm qk_layernorm qk_normalization use_double_wide_mlp use_expert_bias"
         " use_routing_bias use_full_rank_gate use_head_wise_attn_gate mla_use_output_gate latent_moe_use_norm"
         " multi_query multi_query_attention new_decoder_architecture parallel_attn do_layer_norm_before use_cla"
         " block_auto_adjust_ff_dim standardize post_norm projector_use_layernorm qk_norm attention_sinks"
@@ -158,11 +161,19 @@ CONFIG = _fields(
         "text_config llm_config language_config thinker_config vision_config audio_config projector_config"
         " rope_scaling rope_parameters attn_config"
         " ffn_config linear_attn_config sparse_attention_config img_token_compression_config attention_other_setting"
-        " quantization_config attention ffn": MAPPING,
+        " quantization_config attention ffn audio_processor img_processor embd_layer config": MAPPING,
         "block_configs": MAPPINGS,
     }
 )
 
+SPEECH = _fields(  # Phi-4-multimodal's audio_processor.config
+    {
+        "attention_dim attention_heads input_size linear_units kernel_size ext_pw_kernel_size ext_pw_out_channel"
+        " time_reduction depthwise_multiplier depthwise_seperable_out_channel t5_bias_max_distance conv_channels": COUNT,
+        "num_blocks": PARTS,
+        "nemo_conv_settings relative_attention_bias_args": MAPPING,
+    }
+)
 QUANTIZATION = _fields(
     {
         "quant_method quant_algo kv_cache_quant_algo moe_quant_algo activation_scheme format strategy type name"
@@ -183,7 +194,8 @@ QUANTIZATION = _fields(
 # The parts of the file that are read, and what stands in each.
 PARTS_READ = {
     **dict.fromkeys(("text_config", "llm_config", "language_config", "thinker_config", "decoder"), CONFIG),
-    **dict.fromkeys(("audio_config", "projector_config"), CONFIG),
+    **dict.fromkeys(("audio_config", "projector_config", "audio_processor", "img_processor"), CONFIG),
+    **dict.fromkeys(("config", "nemo_conv_settings", "relative_attention_bias_args"), SPEECH),
     **dict.fromkeys(("vision_config", "encoder_config", "attn_config", "ffn_config", "linear_attn_config"), CONFIG),
     **dict.fromkeys(("sparse_attention_config", "img_token_compression_config", "attention_other_setting"), CONFIG),
     **dict.fromkeys(("rope_scaling", "rope_parameters", "full_attention", "sliding_attention"), CONFIG),

@@ -219,6 +219,7 @@ class ModelFacts(Struct, frozen=True, eq=False):
     name_prefixes: tuple[tuple[str, str], ...] = ()  # checkpoint name prefix -> the engine's, in this order
     tower: tuple[Module, ...] = ()  # encoders and projectors, first stage; language_model_only drops them
     tower_heads: int | None = None  # where tp does not divide them the whole tower is on every rank; None: it must
+    norm_groups: int | None = None  # of linear attention's norm: tensor_parallel_size must divide them
     max_experts_tp: int | None = None  # the class refuses a tensor_parallel_size above its number of experts
     index_topk: int = 0  # sparse attention: tokens an indexer picks; their int32 indices have a buffer per stage
     index_heads: int | None = None  # that buffer holds so many heads, divided over TP; None: one for all

@@ -41,7 +41,7 @@ def bailing(config: Config) -> ModelFacts:
         *norms_of(text, Shape()),
     )
     dense = gated_mlp(size, required(text, "intermediate_size"), bias=biased)
-    sparse = _experts(text, biased=biased)
+    sparse = ling_experts(text, ROUTER_DTYPES.get(text.get("router_dtype"), "bfloat16"), biased=biased)
     first = optional(text, "first_k_dense_replace", default=0)
     layers = [
         Layer((*block, *(dense if index < first else sparse)), (attention_cache(heads),))
@@ -70,15 +70,11 @@ def _with_rotary_dim(text: Config, head_dim: int) -> Config:
     return text if rotary_dim is None else {**text, "partial_rotary_factor": rotary_dim / head_dim}
 
 
-def _experts(text: Config, *, biased: bool) -> Modules:
+def ling_experts(text: Config, router_dtype: str | None, *, biased: bool) -> Modules:
+    """Router, a bias for each expert, routed and shared experts."""
     size, width = required(text, "hidden_size"), required(text, "moe_intermediate_size")
     count, shared = required(text, "num_experts"), optional(text, "num_shared_experts", default=0)
-    routing = Routing(
-        width,
-        count,
-        required(text, "num_experts_per_tok"),
-        gate_dtype=ROUTER_DTYPES.get(text.get("router_dtype"), "bfloat16"),
-    )
+    routing = Routing(width, count, required(text, "num_experts_per_tok"), gate_dtype=router_dtype)
     shared_width = shared * optional(text, "moe_shared_expert_intermediate_size", default=width)
     return (
         *moe_block(size, routing),

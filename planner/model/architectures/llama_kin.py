@@ -29,6 +29,8 @@ VAULTGEMMA_HEAD_DIM = 256  # transformers' VaultGemmaConfig.head_dim
 GLM_HEAD_DIM = 128  # transformers' GlmConfig.head_dim
 XIELU_SCALARS = ("alpha_p", "alpha_n", "beta", "eps")  # vllm layers/activation.py XIELU
 
+PANGU_NORMS = ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm")
+
 
 def by_transformers(config: Config, shape: Shape, rotated: float = 1.0) -> ModelFacts:
     """A row of ``Shape`` that vLLM runs through transformers; ``rotated``: the part of each head under rope."""
@@ -231,14 +233,15 @@ def granite_swa(config: Config) -> ModelFacts:
     granite.py granite_layer_attn_params: sinks wherever layer_types are published, unless attention_sinks says no.
     """
     body = Body(tied=True, flags={"engine_added_in": "0.29.0"})
-    return assemble(config, granite_layers(text_config(config)), body)
+    text = text_config(config)
+    width, bias = required(text, "intermediate_size"), bool(text.get("mlp_bias"))
+    return assemble(config, granite_layers(text, gated_mlp(required(text, "hidden_size"), width, bias=bias)), body)
 
 
-def granite_layers(text: Config) -> list[Layer]:
+def granite_layers(text: Config, mlp: Modules) -> list[Layer]:
     """The layers of Granite 4's windowed models."""
     heads, size = read_heads(text), required(text, "hidden_size")
     biased = bool(optional(text, "attention_bias", "bias", default=False))
-    mlp = gated_mlp(size, required(text, "intermediate_size"), bias=bool(text.get("mlp_bias")))
     norms = (*norm("input_layernorm", size), *norm("post_attention_layernorm", size))
     sinks = bool(optional(text, "attention_sinks", default=text.get("layer_types") is not None))
     layers = []
@@ -261,3 +264,16 @@ def _granite_rope(text: Config, heads: Heads, index: int) -> Modules:
     per_layer = text.get("layer_rope_theta")
     theta = per_layer[index] if per_layer else rope.get("rope_theta")
     return rope_of({**text, "rope_parameters": {**rope, "rope_theta": theta}}, heads) if theta else ()
+
+
+def pangu_embedded(config: Config) -> ModelFacts:
+    """openPangu's dense models: Llama whose qkv_bias overrides attention_bias on q, k and v; norms around the MLP."""
+    text = text_config(config)
+    biased = bool(optional(text, "attention_bias", "bias", default=False))
+    shape = Shape(
+        qkv_bias=biased if text.get("qkv_bias") is None else bool(text["qkv_bias"]),
+        out_bias=biased,
+        norms=PANGU_NORMS if text.get("sandwich_norm") else PANGU_NORMS[:2],
+    )
+    plain = {**text, "attention_bias": False, "bias": False, "qkv_bias": None, "sliding_window": None}
+    return replace(assemble(config, llama_layers(plain, shape), Body()), needs_trust_remote_code=True)

@@ -14,6 +14,7 @@ from planner.errors import ModelError
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, experts, gated_mlp, norm, router
 from planner.model.architectures.dense import Shape, attention_block, norms_of, read_heads, rope_of
+from planner.model.architectures.llama_kin import granite_layers
 from planner.model.architectures.moe import Routing, everywhere, leading_dense, moe_block, sparse_layers
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import frequencies, rope_cache
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from planner.model.architectures.reading import Config
     from planner.model.facts import ModelFacts
 
+GRANITE_WINDOW = 128  # transformers' GraniteMoeSWAConfig.sliding_window
 ERNIE_HEAD_DIM = 128  # transformers' Ernie4_5_MoeConfig: its attention's heads, where head_dim is left out
 
 
@@ -63,16 +65,33 @@ def flex_olmo(config: Config) -> ModelFacts:
 def granite_moe(config: Config) -> ModelFacts:
     """Mixtral's layer with scaled branches; a shared MLP where the config gives it a width."""
     text = text_config(config)
-    count, size = required(text, "num_local_experts"), required(text, "hidden_size")
+    count = required(text, "num_local_experts")
     routing = Routing(
         required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"), "block_sparse_moe"
     )
-    shared_width = optional(text, "shared_intermediate_size", default=0)
-    shared: Modules = ()
-    if shared_width:
-        shared = gated_mlp(size, shared_width, "shared_mlp", names=("input_linear", "output_linear"))
+    shared = _granite_shared(text)
     layers = [replace(layer, modules=layer.modules + shared) for layer in sparse_layers(text, Shape(), routing)]
     return assemble(config, layers, everywhere(count))
+
+
+def granite_moe_swa(config: Config) -> ModelFacts:
+    """The same with windows, sinks and rope frequencies by layer; layer_types default to three windows to one full."""
+    text = text_config(config)
+    size, count = required(text, "hidden_size"), required(text, "num_local_experts")
+    kinds = ["sliding_attention" if index % 4 else "full_attention" for index in range(text["num_hidden_layers"])]
+    text = {"layer_types": kinds, "sliding_window": GRANITE_WINDOW, "head_dim": None, **text, "attention_bias": False}
+    routing = Routing(
+        required(text, "intermediate_size"), count, required(text, "num_experts_per_tok"), "block_sparse_moe"
+    )
+    layers = granite_layers(text, (*moe_block(size, routing), *_granite_shared(text)))
+    body = everywhere(count, engine_added_in="0.29.0")
+    return assemble(config, layers, body)
+
+
+def _granite_shared(text: Config) -> Modules:
+    width = optional(text, "shared_intermediate_size", default=0)
+    names = ("input_linear", "output_linear")
+    return gated_mlp(required(text, "hidden_size"), width, "shared_mlp", names=names) if width else ()
 
 
 def ernie4_5_moe(config: Config) -> ModelFacts:

@@ -1,6 +1,6 @@
-"""Mixtures whose router scores experts one by one: Trinity, Hunyuan 3, Laguna, Command A's experts, LongCat-Flash.
+"""Mixtures whose router scores experts one by one: Trinity, Hunyuan 3, Laguna, Command A's, LongCat-Flash, Param 2.
 
-vllm/model_executor/models/{afmoe,hy_v3,laguna,cohere2_moe,longcat_flash}.py.
+vllm/model_executor/models/{afmoe,hy_v3,laguna,cohere2_moe,longcat_flash,param2moe}.py.
 """
 
 from __future__ import annotations
@@ -239,3 +239,37 @@ def longcat_flash(config: Config) -> ModelFacts:
     )
     layers = (layer,) * required(text, "num_layers")
     return assemble({**config, "tie_word_embeddings": False}, layers, body)
+
+
+def param2_moe(config: Config) -> ModelFacts:
+    """Param 2: Ling's experts behind an fp32 router, norms on heads, rope over a part of each."""
+    text = text_config(config)
+    size, heads, count = required(text, "hidden_size"), read_heads(text), required(text, "num_experts")
+    width, shared = required(text, "moe_intermediate_size"), optional(text, "num_shared_experts", default=1)
+    biased = optional(text, "moe_router_enable_expert_bias", default=True)
+    sparse: Modules = (
+        *router(size, count, dtype="float32", correction_bias="mlp.gate.e_score_correction_bias" if biased else None),
+        *experts(size, width, count, required(text, "num_experts_per_tok")),
+    )
+    if shared:
+        shared_width = optional(text, "moe_shared_expert_intermediate_size", default=width * shared)
+        sparse += gated_mlp(size, shared_width, "mlp.shared_experts")
+    rope = {key: value for key, value in rope_parameters(text).items() if key != "partial_rotary_factor"}
+    rotary = int(heads.head_dim * float(text.get("partial_rotary_factor") or 1.0))
+    block = (
+        *attention(heads, qkv_bias=bool(text.get("use_qkv_bias")), out_bias=bool(text.get("use_bias"))),
+        *(norm("self_attn.q_layernorm", heads.head_dim) if text.get("use_qk_norm") else ()),
+        *(norm("self_attn.k_layernorm", heads.head_dim) if text.get("use_qk_norm") else ()),
+        rope_cache(rotary, required(text, "max_position_embeddings"), rope),
+        *norms(size, LLAMA_NORMS),
+    )
+    dense, first = (
+        gated_mlp(size, required(text, "intermediate_size")),
+        optional(text, "first_k_dense_replace", default=1),
+    )
+    layers = [
+        Layer((*block, *(sparse if index >= first else dense)), (attention_cache(heads),))
+        for index in range(required(text, "num_hidden_layers"))
+    ]
+    facts = assemble(config, layers, Body(num_experts=count, head_dim=heads.head_dim))
+    return replace(facts, needs_trust_remote_code=True)
