@@ -199,6 +199,11 @@ def test_interleaved_gates_of_a_delta_net_are_one_part_that_blocks_must_divide()
     assert "output_partition_size = 16 is not divisible by weight quantization block_n = 128" in refusals[4].reason
 
 
+def test_a_version_of_minicpm_v_with_another_encoder_is_refused_by_name() -> None:
+    with pytest.raises(UnknownArchitectureError, match=r"version 2\.0"):
+        make_facts(changed("minicpmv_llama", hidden_size=2304, query_num=64))
+
+
 def test_exaone_3_is_configured_by_its_repositorys_code() -> None:
     assert shipped("LGAI-EXAONE/EXAONE-3.0-7.8B").needs_trust_remote_code
 

@@ -94,7 +94,7 @@ CONFIG = _fields(
         "num_hidden_layers num_layers n_layer n_layers depth layers vt_num_hidden_layers vision_n_layers"
         " num_global_layers num_hash_layers num_dense_layers first_k_dense_replace num_kv_shared_layers"
         " max_window_layers": PARTS,
-        "num_experts num_local_experts n_routed_experts moe_num_experts num_experts_per_token num_experts_per_tok"
+        "num_experts num_local_experts n_routed_experts num_experts_per_token num_experts_per_tok"
         " n_shared_experts num_shared_experts moe_num_shared_experts moe_k moe_top_k top_k_experts": PARTS,
         "hidden_size n_embd d_model num_attention_heads n_head n_heads vocab_size padded_vocab_size head_dim"
         " kv_channels global_head_dim attention_head_dim embed_dim heads attention_heads num_heads"
@@ -125,8 +125,10 @@ CONFIG = _fields(
         " n_embed projection_dim laurel_rank altup_num_inputs input_feat_size conf_attention_chunk_size"
         " conf_attention_context_left conf_num_attention_heads conf_conv_kernel_size expert_hidden_dim"
         " expert_ffn_hidden_size share_q_dim layer_group_size group_norm_size group_size qk_channels image_dim_out"
-        " audio_channels input_local_dim input_local_attn_heads input_local_intermediate_size projection_layers"
-        " mm_embed_dim mm_posemb_size model_patch_size num_soft_tokens output_proj_dims audio_embed_dim": COUNT,
+        " query_num audio_channels input_local_dim input_local_attn_heads input_local_intermediate_size"
+        " projection_layers mm_embed_dim mm_posemb_size model_patch_size num_soft_tokens output_proj_dims"
+        " audio_embed_dim pixel_hidden_size spatial_conv_size temporal_conv_size embedding_size visual_vocab_size"
+        " hidden_stride": COUNT,
         "zero_expert_num conf_attention_context_right": COUNT_OR_NONE,
         "num_attention_heads_per_layer sscp_conv_channel_size": each(COUNT),
         "max_position_embedding max_position_embeddings n_positions max_seq_len seq_length model_max_length"
@@ -134,7 +136,11 @@ CONFIG = _fields(
         " max_sequence_length max_seq_length seq_len original_max_position_embeddings": TOKENS,
         "width": whole(1, also=lambda value: isinstance(value, dict)),  # DeepSeek-OCR: of each encoder
         "mamba_dt_rank time_step_rank": COUNT_OR_AUTO,
-        "moe_layer_start_index moe_layer_end_index moe_layer_interval select_layer layer_idx": INTEGER,
+        "moe_layer_interval select_layer layer_idx": INTEGER,
+        "moe_layer_start_index moe_layer_end_index": whole(
+            -MOST_PARTS, MOST_PARTS, also=lambda value: is_list_of(INTEGER, value)
+        ),
+        "moe_num_experts": whole(0, MOST_PARTS, also=lambda value: is_list_of(PARTS, value)),
         "image_size patch_size": COUNT_OR_PAIR,
         "merge_kernel_size": PAIR,
         "moe_intermediate_size moe_topk num_shared_expert": whole(0, also=lambda value: is_list_of(COUNT, value)),
@@ -153,7 +159,8 @@ CONFIG = _fields(
         "tie_word_embeddings attention_bias mlp_bias bias no_bias use_bias use_conv_bias conv_bias mamba_conv_bias"
         " mamba_proj_bias mamba_rms_norm qkv_bias add_qkv_bias use_qkv_bias add_bias_linear attention_out_bias"
         " lm_head_bias projector_bias multimodal_projector_bias alibi attn_output_gate attention_k_eq_v"
-        " use_sliding_window use_sink add_post_norm sandwich_norm use_qk_norm qk_layernorm qk_normalization use_double_wide_mlp use_expert_bias"
+        " use_sink add_post_norm sandwich_norm"
+        " use_sliding_window use_qk_norm qk_layernorm qk_normalization use_double_wide_mlp use_expert_bias"
         " use_routing_bias use_full_rank_gate use_head_wise_attn_gate mla_use_output_gate latent_moe_use_norm"
         " multi_query multi_query_attention new_decoder_architecture parallel_attn do_layer_norm_before use_cla"
         " block_auto_adjust_ff_dim standardize post_norm projector_use_layernorm qk_norm attention_sinks"
@@ -169,7 +176,8 @@ CONFIG = _fields(
 SPEECH = _fields(  # Phi-4-multimodal's audio_processor.config
     {
         "attention_dim attention_heads input_size linear_units kernel_size ext_pw_kernel_size ext_pw_out_channel"
-        " time_reduction depthwise_multiplier depthwise_seperable_out_channel t5_bias_max_distance conv_channels": COUNT,
+        " time_reduction depthwise_multiplier depthwise_seperable_out_channel t5_bias_max_distance"
+        " conv_channels": COUNT,
         "num_blocks": PARTS,
         "nemo_conv_settings relative_attention_bias_args": MAPPING,
     }
