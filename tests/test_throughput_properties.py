@@ -16,7 +16,14 @@ from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.throughput import Throughput, predict
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.rates import read_s_per_byte
-from planner.throughput.terms import ExpertTerm, captured_tokens, make_terms, prefill_launch_s, reduce_s
+from planner.throughput.terms import (
+    ExpertTerm,
+    captured_tokens,
+    make_terms,
+    prefill_launch_s,
+    reduce_s,
+    request_bytes,
+)
 from planner.throughput.work import count_work
 from planner.workload import Workload
 from tests.made_facts import engine_of, facts_of, gpu_of
@@ -228,6 +235,31 @@ def test_narrow_experts_are_sorted_where_no_kernel_of_data_centre_blackwell_does
     pro, b200 = (rate("nvidia/Qwen3.5-397B-A17B-NVFP4", gpu, load, 4, **asked) for gpu in ("RTX-PRO-6000", "B200"))
     assert pro == pytest.approx(50.5, rel=0.2)
     assert b200 > 2 * pro
+
+
+LATENT, PICKING = "deepseek-ai/DeepSeek-V3", "zai-org/GLM-5"
+
+
+def test_latent_attention_reads_prompts_as_heads_and_its_cache_as_one_latent() -> None:
+    """mla_attention.py forward_mha and forward_mqa; with an indexer both as one latent, of what it picks."""
+    plain, picking = (count_work(facts_of(repo), "bfloat16").caches for repo in (LATENT, PICKING))
+    assert [(c.elements_per_token, c.score_width, c.picked_tokens) for c in plain] == [(576, 128 * (192 + 128), None)]
+    assert [(c.elements_per_token, c.score_width, c.picked_tokens, c.index_width) for c in picking] == [
+        (576, 64 * (576 + 512), 2048, 32 * 128)
+    ]
+
+
+def test_an_indexer_spares_reading_what_it_does_not_pick_by_hand() -> None:
+    """GLM-5's 78 layers at 131,072 tokens: 132 bytes of each for the indexer, 1,152 of 2,048; 2.7 ms if it read all."""
+    long, short = (
+        speed(PICKING, "H200", Workload(concurrency=1, input_tokens=tokens, output_tokens=256), 8, dtype="bfloat16")
+        for tokens in (131_072, 1)
+    )
+    read = 78 * (132 * 131_072 + 1152 * 2048) / (4.8e12 * CONSTANTS.hbm_efficiency)
+    assert long.tpot_ms - short.tpot_ms == pytest.approx(read * 1000, rel=0.05)
+    facts, engine, _ = configured(PICKING, "H200", 8, 1, dtype="bfloat16")
+    terms = make_terms(facts, Candidate(gpu_of("H200"), None, 8, 8, 1), engine)
+    assert request_bytes(terms, 131_072) == 78 * (1152 + 132) * 131_072  # all of it is kept
 
 
 @given(gpus, st.integers(1, 2000), st.sampled_from((2, 8)))

@@ -21,6 +21,8 @@ from planner.throughput.rates import (
 from planner.throughput.work import NARROW, count_work
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from planner.candidates import Candidate
     from planner.catalog import Gpu
     from planner.engine import EngineConfig
@@ -89,7 +91,7 @@ class Terms(Struct, frozen=True):
     token_s: float  # arithmetic of one decoded token
     overlap_norm: float
     layers_s: float  # kernels that take their time whatever the batch
-    reductions: tuple[ReduceTerm, ...]  # ways to all-reduce a pass; the quickest is taken
+    reductions: tuple[ReduceTerm, ...]  # ways to all-reduce a pass, two at most; the quicker is taken
     launch_s: float  # the host's launches where no CUDA graph replays them; they run beside the GPU
     piece_launch_s: float  # likewise in passes that prefill: of what stands between two pieces of a graph
     prompt_launch_s: float  # of everything, where more tokens than the largest graph takes prefill
@@ -162,7 +164,10 @@ def read_s(terms: Terms, tokens: float) -> float:
 
 def reduce_s(terms: Terms, tokens: float) -> float:
     """Seconds of a pass's all-reduces over ``tokens`` tokens."""
-    return min((way.fixed_s + way.token_s * tokens for way in terms.reductions), default=0.0)
+    if not terms.reductions:
+        return 0.0
+    first, last = terms.reductions[0], terms.reductions[-1]
+    return min(first.fixed_s + first.token_s * tokens, last.fixed_s + last.token_s * tokens)
 
 
 def _overlapped(terms: Terms, read: float, multiply: float) -> float:
@@ -224,6 +229,7 @@ def make_terms(
         work.layers * constants.layer_of(gpu)
         + _expert_layers_s(work, candidate, engine, constants)
         + work.narrow_layers * constants.narrow_layer_s
+        + min(work.layers, sum(c.layers for c in work.caches if not c.kv_heads)) * constants.latent_layer_s
     )
     launch_s = work.layers * era.launch_s
     attention_launch_s = work.layers * constants.attention_launch_s
@@ -246,9 +252,10 @@ def make_terms(
         state_bytes=state_bytes / pp,
         experts=tuple(experts),
         caches=tuple(
-            _cache_term(c, candidate, engine, constants)
+            term
             for c in work.caches
             if c.elements_per_token or c.extra_bytes_per_token
+            for term in _cache_terms(c, candidate, engine, constants)
         ),
         outside_bytes=era.outside_bytes * (1 if tp * pp == 1 else 2),
         stages=pp,
@@ -302,18 +309,25 @@ def _piecewise(era: Era, engine: EngineConfig) -> bool:
     return not era.separate_prefill and engine.version < FULL_GRAPHS
 
 
-def _cache_term(layers: CacheLayers, candidate: Candidate, engine: EngineConfig, constants: Constants) -> CacheTerm:
+def _cache_terms(
+    layers: CacheLayers, candidate: Candidate, engine: EngineConfig, constants: Constants
+) -> Iterator[CacheTerm]:
+    """One term; with an indexer two, what it looks through and what it picks."""
     gpu, tp = candidate.gpu, candidate.tensor_parallel_size
     itemsize = 1 if engine.kv_cache_dtype.startswith("fp8") else ITEMSIZE_BYTES.get(engine.kv_cache_dtype, 2)
     share = 1.0 if layers.kv_heads == 0 else max(1, -(-layers.kv_heads // tp)) / layers.kv_heads
-    nbytes = layers.layers * (layers.elements_per_token * itemsize * share + layers.extra_bytes_per_token)
+    elements = layers.layers * layers.elements_per_token * itemsize * share
+    extra = float(layers.layers * layers.extra_bytes_per_token)
     flops = arithmetic("dense", gpu, engine.dtype, constants) * constants.attention_efficiency
-    return CacheTerm(
-        token_s=nbytes / kv_bandwidth(gpu, itemsize, constants),
-        token_bytes=nbytes / candidate.pipeline_parallel_size,
-        pair_s=2 * layers.layers * layers.score_width / tp / flops,
-        window_tokens=layers.window_tokens,
-    )
+    read = kv_bandwidth(gpu, itemsize, constants)
+    held = (elements + extra) / candidate.pipeline_parallel_size
+    pair_s = 2 * layers.layers * layers.score_width / tp / flops
+    if layers.picked_tokens is None:
+        yield CacheTerm((elements + extra) / read, held, pair_s, layers.window_tokens)
+        return
+    index_flops = arithmetic("fp8", gpu, engine.dtype, constants) * constants.attention_efficiency
+    yield CacheTerm(extra / read, held, 2 * layers.layers * layers.index_width / index_flops, layers.window_tokens)
+    yield CacheTerm(elements / read, 0.0, pair_s, layers.picked_tokens)
 
 
 def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple[ReduceTerm, ...]:

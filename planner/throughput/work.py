@@ -59,6 +59,8 @@ class CacheLayers(Struct, frozen=True):
     window_tokens: int | None
     score_width: int  # query heads x (width of K + width of V): elements multiplied per query and cached token
     state_elements: int  # per request, whatever its length (mamba, linear attention)
+    picked_tokens: int | None = None  # of all that is cached, an indexer picks so many for each query
+    index_width: int = 0  # heads x width of the indexer, which scores all of them, on every rank
 
 
 Layers = TypeVar("Layers", ExpertLayers, CacheLayers)
@@ -94,7 +96,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         routed = [*_experts(run, prefix, quantization, itemsize)]
         matrices += found
         experts += routed
-        caches += [_cache_layers(cache, run.count) for cache in run.layer.caches]
+        caches += [_cache_layers(cache, run, facts.index_topk) for cache in run.layer.caches]
         formats = {part.format for part in found} | {part.format for part in routed}
         narrow_layers += run.count * bool(formats & NARROW)
         reductions += run.count * _reductions(run.layer)
@@ -181,7 +183,10 @@ def _scheme(
     return scheme_for(quantization, name, kind, parts) if module.quantizable else None
 
 
-def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
+def _cache_layers(cache: Cache, run: LayerRun, index_topk: int) -> CacheLayers:
+    """Latent attention reads prompts as heads of keys and values that it makes of the latents (mla_attention.py
+    forward_mha), and what is cached as one latent (forward_mqa); with an indexer it does both the second way."""
+    layers = run.count
     if cache.kind in {"mamba", "none"}:
         states = sum(_product(state.shape) for state in cache.states)
         return CacheLayers(layers, 0, 0, 1, None, 0, states)
@@ -190,8 +195,13 @@ def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
         nbytes = -(-cache.state_bytes // cache.tokens_per_state)
         return CacheLayers(layers, 0, nbytes, 0, cache.window_tokens, width, 0)
     if cache.kind == "mla":
-        width = cache.num_query_heads * 2 * cache.head_size
-        return CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, width, 0)
+        latent = CacheLayers(layers, cache.head_size, cache.extra_bytes_per_token, 0, cache.window_tokens, 0, 0)
+        if cache.sparse:
+            width = cache.num_query_heads * (2 * cache.head_size - cache.qk_rope_head_dim)
+            return replace(latent, score_width=width, picked_tokens=index_topk or None, index_width=_index_width(run))
+        return replace(
+            latent, score_width=cache.num_query_heads * (2 * cache.qk_nope_head_dim + cache.qk_rope_head_dim)
+        )
     both = cache.head_size + (cache.head_size_v or cache.head_size)
     heads = cache.num_query_heads or cache.num_kv_heads
     return CacheLayers(
@@ -202,6 +212,15 @@ def _cache_layers(cache: Cache, layers: int) -> CacheLayers:
         cache.window_tokens,
         heads * both,
         0,
+    )
+
+
+def _index_width(run: LayerRun) -> int:
+    """0 where a layer takes what another's indexer picked."""
+    return sum(
+        module.out_features
+        for module in run.layer.modules
+        if isinstance(module, Linear) and module.name.endswith("indexer.wq_b")
     )
 
 
