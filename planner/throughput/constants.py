@@ -86,7 +86,7 @@ class Constants(Struct, frozen=True):
     narrow_expert_layer_s: float = 65.5e-6  # to sort quantized activations for experts, see terms._expert_layers_s
     narrow_layer_s: float = 12.7e-6
     # Latent attention's further projections, norms and absorbed products. Its kernels for one token on one of eight
-    # ranks take 75 to 95 us on H100 and H200, 33 to 46 us on B200 (ai-dynamo/aiconfigurator, mla_generation_module_perf),
+    # ranks take 75 to 95 us on H100 and H200, 33 to 46 us on B200 (aiconfigurator, mla_generation_module_perf),
     # those of others some 27 us; Kimi-K2.5's published steps miss 28 us on H200, 10 us on B200 beside ``layer_s``.
     latent_layer_s: float = 15e-6
     nvlink_efficiency: float = 0.423
