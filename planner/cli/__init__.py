@@ -81,6 +81,8 @@ class LazyGroup(click.Group):
         """Ctrl-C ends with the shells' own number for it, and a reader that has read enough with none of a bug's."""
         try:
             return super().invoke(ctx)
+        except click.MissingParameter as error:
+            raise with_example(error) from None
         except (KeyboardInterrupt, click.Abort):
             click.echo("Interrupted.", err=True)
             sys.exit(EXIT_INTERRUPTED)
@@ -100,6 +102,15 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
+
+
+def with_example(error: click.MissingParameter) -> click.UsageError:
+    """What is missing, and the first line of the command's own examples: what to type instead."""
+    text = (error.ctx.command.help if error.ctx else None) or ""
+    example = next((line.strip() for line in text.splitlines() if line.strip().startswith("gpuplan ")), None)
+    message = error.format_message()
+    between = "\n" if "\n" in message else " "
+    return click.UsageError(f"{message}{between}Type for example: {example}" if example else message, error.ctx)
 
 
 VERSION_HELP = "Show the version and what it knows, with dates, and exit."
@@ -134,7 +145,9 @@ def main(args: list[str] | None = None) -> Any:
     try:
         return gpuplan.main(args=args, prog_name="gpuplan", standalone_mode=True)
     except GpuplanError as error:
-        click.echo(str(error), err=True)
+        from planner.cli.paint import tell
+
+        tell(str(error))
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         click.echo(f"{error.filename or 'output'}: {error.strerror or error}. Nothing more was written.", err=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from planner.cli.launching import ProgressLine, end_on_terminate
-from planner.cli.options import JSON, Finite, planning
+from planner.cli.options import JSON, Finite, planning, refuse, typed
+from planner.cli.paint import tell
 from planner.errors import EXIT_LAUNCH, SpecError
 
 if TYPE_CHECKING:
@@ -97,7 +97,12 @@ def bench(
 
     end_on_terminate()
     online = spec_or_url.startswith(("http://", "https://"))
-    _check_given(OF_SPEC if online else OF_URL, "a URL" if online else "a spec")
+    what = "a URL" if online else "a spec"
+    refuse(typed(*(OF_SPEC if online else OF_URL)), f"not for {what}. See which are in gpuplan bench --help.")
+    if asked["prompts"]:
+        refuse(typed("input_tokens"), "not with --prompts, which have their own lengths. Leave one of them out.")
+    if asked["prompts"] and not online:
+        refuse(typed("requests"), "not with --prompts for a spec: each of them is one. Leave one of them out.")
     _check_plot(plot)
     if wandb:
         from planner.bench.wandb_log import check_wandb
@@ -110,7 +115,7 @@ def bench(
         check_page(html)
     points = _online(spec_or_url, **asked) if online else _offline(spec_or_url, **asked)
     if not points:
-        click.echo("Nothing ran to its end.", err=True)
+        tell("Nothing ran to its end.")
         sys.exit(EXIT_LAUNCH)
     if as_json:
         document = {"schema_version": 1, "points": [point_document(point) for point in points]}
@@ -131,15 +136,6 @@ def bench(
     if wandb:
         _log(points, spec_or_url, wandb, asked)
     sys.exit(0 if any(point.requests for point in points) else EXIT_LAUNCH)
-
-
-def _check_given(others: Sequence[str], what: str) -> None:
-    """An option that would be passed over in silence is refused."""
-    context = click.get_current_context()
-    named = {option.name: option.opts[0] for option in context.command.params}
-    given = [named[name] for name in others if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if given:
-        raise SpecError([f"{', '.join(given)}: not for {what}. See which are in gpuplan bench --help."])
 
 
 def _check_plot(plot: Path | None) -> None:
@@ -201,7 +197,7 @@ def _online(
         tpot_ms=tpot_ms,
         prompts=read_prompts(prompts) if prompts else (),
     )
-    click.echo(f"{endpoint.url}: {endpoint.model}: {', '.join(asked.loads)}, {asked.requests} requests each.", err=True)
+    tell(f"{endpoint.url}: {endpoint.model}: {', '.join(asked.loads)}, {asked.requests} requests each.")
     return run_online(asked, headers, ProgressLine(), usd_per_hour)
 
 
@@ -239,7 +235,7 @@ def _offline(
         prices.append(float(subject.usd_per_hour(planned.catalog, planned.spec)) or None)
         jobs.append(bench_job(planned.plan, subject, load, real if weights else None, timeout_s))
     if not weights:
-        click.echo("Random weights: speed as with the checkpoint's own; --weights loads those.", err=True)
+        tell("Random weights: speed as with the checkpoint's own; --weights loads those.")
     from planner.catalog.folders import cache_folder
 
     outcomes = run_jobs(jobs, cache_folder() / "bench" / planned.spec.name, ProgressLine())
@@ -255,7 +251,7 @@ def _offline_points(rows: Sequence[Any], subjects: Sequence[Any], prices: Sequen
     points = []
     for measured, subject, price in zip(rows, subjects, prices, strict=True):
         if words := refused(measured):
-            click.echo(f"{subject.candidate.count}×{subject.candidate.sold_as}: the engine refused: {words}", err=True)
+            tell(f"{subject.candidate.count}×{subject.candidate.sold_as}: the engine refused: {words}")
         points += [bench_point(row, subject, price) for row in measured[1:]]
     append_rows(row for measured in rows for row in measured)
     return points
@@ -264,7 +260,7 @@ def _offline_points(rows: Sequence[Any], subjects: Sequence[Any], prices: Sequen
 def _say_errors(points: Sequence[Point]) -> None:
     for point in points:
         for words in point.errors:
-            click.echo(f"{point.load}: {words}", err=True)
+            tell(f"{point.load}: {words}")
 
 
 def _log(points: Sequence[Point], source: str, project: str, asked: dict[str, Any]) -> None:
@@ -273,4 +269,4 @@ def _log(points: Sequence[Point], source: str, project: str, asked: dict[str, An
 
     config = {"source": source, **{key: str(value) for key, value in asked.items() if value is not None}}
     name = log_points(points, config, project, data_folder())
-    click.echo(f"Logged to Weights & Biases as {project}/{name}.", err=True)
+    tell(f"Logged to Weights & Biases as {project}/{name}.")

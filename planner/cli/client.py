@@ -6,6 +6,7 @@ import click
 
 from planner.cli.launching import open_target, read_spec
 from planner.cli.options import OFFLINE, SET, SPEC, TARGET
+from planner.cli.paint import tell
 
 
 @click.command()
@@ -25,5 +26,5 @@ def client(spec: str, *, overrides: tuple[str, ...], target: str | None, offline
     asked = read_spec(spec, overrides, target)
     running = None if offline else open_target(asked.target).observe(asked.name, asked.environment, ANSWER_S)
     if running is None:
-        click.echo(f"{asked.name}: its URL is known once it is deployed; put it in place of $URL.", err=True)
+        tell(f"{asked.name}: its URL is known once it is deployed; put it in place of $URL.")
     click.echo(client_snippets(asked, running.url if running and running.url else "$URL"))

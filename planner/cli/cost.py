@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from planner.cli.options import JSON, SPECS, TARGET, planning
+from planner.cli.options import JSON, SPECS, TARGET, planning, refuse, typed
 from planner.cli.plan import exit_code
 from planner.comparison import SORTS
 
@@ -54,6 +54,7 @@ def compare(
     gpuplan cost compare specs/*.yaml --sort usd_per_million_tokens
     gpuplan cost compare specs/*.yaml --base origin/main
     """
+    _refuse_unused(as_json=as_json, as_csv=as_csv, plot=plot, base=base)
     gc.disable()  # as in `plan`: the process ends with what it prints
     if base is not None:
         sys.exit(_print_changes(specs, base, **asked))
@@ -85,6 +86,20 @@ def compare(
             click.echo("\n" + plot_comparison(rows))
         paint((line for plan in plans for line in warning_lines(plan)), err=True)
     sys.exit(0 if rows else max(exit_code(plan) for plan in plans))
+
+
+def _refuse_unused(*, as_json: bool, as_csv: bool, plot: bool | None, base: str | None) -> None:
+    """What the asked kind of output has no place for."""
+    if base is not None:
+        unused = typed("sort", "show_rejected", "as_csv", "plot", "html", "as_json")
+        refuse(unused, "not with --base, which prints Markdown and nothing else. Leave it out.")
+    if as_json and as_csv:
+        refuse(["--csv, --json"], "standard output is the one or the other. Type one of them.")
+    output = "--json" if as_json else "--csv" if as_csv else None
+    if output and plot:
+        refuse(["--plot"], f"not with {output}: a picture is for a terminal. Leave one of them out.")
+    if as_csv:
+        refuse(typed("show_rejected"), "not with --csv, which has the valid ones alone; --json has the rejected too.")
 
 
 def _print_changes(specs: tuple[str, ...], base: str, **asked: Any) -> int:

@@ -11,6 +11,7 @@ import click
 from planner.cli.completing import complete_specs
 from planner.cli.launching import ProgressLine, Ttl, before_asking, confirm, decide, end_on_terminate, open_target
 from planner.cli.options import JSON, TARGET, Finite, planning
+from planner.cli.paint import paint, tell
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def deploy(
             _print_json(decided, difference, None, survey.running)
         return
     if same:
-        click.echo("It was launched and never verified: that is done now.", err=True)
+        tell("It was launched and never verified: that is done now.")
     if not confirm(_question(decided), yes=yes):
-        click.echo("Nothing was launched.", err=True)
+        tell("Nothing was launched.")
         sys.exit(EXIT_LAUNCH)
     try:
         outcome = _launch(decided, survey, difference, no_wait, timeout_s, break_lock)
@@ -82,7 +83,6 @@ def deploy(
 
 def _compare(decided: Decided, *, as_json: bool) -> tuple[Survey, Difference]:
     """Look at the provider, tell what stands in the way (exit 7), show what would change."""
-    from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.deployment.preflight import preflight
     from planner.deployment.undo import untouched
@@ -109,7 +109,7 @@ def _launch(
         return rescale(target, release, survey.running, settings, ProgressLine())
     if survey.running and difference.effect == "none":
         return prove_running(target, survey.running, settings, ProgressLine())
-    click.echo(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.", err=True)
+    tell(f"Time limit: {timeout_s or default_timeout_s(release):,.0f} s.")
     return deploy(target, release, survey, settings, ProgressLine())
 
 
@@ -121,23 +121,21 @@ def work_folder(release: Release) -> Path:
 
 
 def _show_plan(decided: Decided, *, as_json: bool) -> None:
-    from planner.cli.paint import paint
     from planner.explain.text import explain_plan, warning_lines
 
     plan = decided.planned.plan
     paint(explain_plan(plan, ()), err=as_json)
     paint(warning_lines(plan), err=True)
     for reason in decided.stale:
-        click.echo(f"The saved plan is stale. {reason}", err=True)
+        tell(f"The saved plan is stale. {reason}")
 
 
 def _show_survey(survey: Survey) -> None:
-    from planner.cli.paint import paint
     from planner.explain.text import wrapped_warnings
 
     paint(wrapped_warnings(survey.warnings), err=True)
     for problem in survey.problems:
-        click.echo(problem, err=True)
+        tell(problem)
     if survey.problems:
         raise LaunchError("Nothing was launched.")
 
@@ -175,7 +173,6 @@ def _dry_run(decided: Decided, *, as_json: bool) -> None:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from planner.cli.paint import paint
     from planner.explain.deployment import explain_outcome
 
     paint(explain_outcome(outcome))

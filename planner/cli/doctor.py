@@ -11,7 +11,7 @@ import click
 from msgspec.structs import asdict
 
 from planner.cli.completing import complete_specs
-from planner.cli.options import JSON, TARGET, planning
+from planner.cli.options import JSON, TARGET, planning, refuse, typed
 from planner.errors import EXIT_LAUNCH
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def doctor(spec_or_plan: str | None, *, as_json: bool, **asked: Any) -> None:
     """
     from planner.cli.paint import paint
 
+    if spec_or_plan is None:
+        unused = typed("overrides", "target", "offline", "measurements_file")
+        refuse(unused, "only with a SPEC: gpuplan doctor SPEC looks at what its deploy needs.")
     findings = list(examine(asked["catalog_file"]))
     blocking = list(examine_deploy(spec_or_plan, **asked)) if spec_or_plan else []
     findings += blocking

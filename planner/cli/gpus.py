@@ -9,6 +9,7 @@ import click
 
 from planner.cli.completing import complete_gpus
 from planner.cli.options import CATALOG, JSON
+from planner.cli.paint import paint, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,6 @@ def gpus(search: str, show_all: bool, catalog_file: Path | None, as_json: bool) 
     gpuplan gpus a100 --json
     """
     from planner.catalog import load_catalog
-    from planner.cli.paint import paint
     from planner.explain.catalogue import explain_gpus, gpu_document
 
     catalog = load_catalog(catalog_file)
@@ -40,7 +40,7 @@ def gpus(search: str, show_all: bool, catalog_file: Path | None, as_json: bool) 
     elif names:
         paint(explain_gpus(catalog, names))
     if not names:
-        click.echo(f"No GPU of the catalogue has {search!r} in its name; see `gpuplan gpus --all`.", err=True)
+        tell(f"No GPU of the catalogue has {search!r} in its name; see `gpuplan gpus --all`.")
 
 
 def _names(catalog: Catalog, search: str, *, show_all: bool) -> list[str]:

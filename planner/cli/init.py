@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from planner.cli.completing import complete_models
+from planner.cli.paint import tell
 from planner.errors import EXIT_USAGE, SpecError
 
 CHECKED_WITH = "name: a\nmodel: {repo: org/name}\n"
@@ -66,7 +67,7 @@ def _check_answerable(given: dict[str, str | None]) -> None:
     if missing and not _on_terminal():
         named = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         values = " ".join(f"{flag} VALUE" for flag in missing)
-        click.echo(f"{named} and there is no terminal to ask on; type {values}.", err=True)
+        tell(f"{named} and there is no terminal to ask on; type {values}.")
         sys.exit(EXIT_USAGE)
 
 
@@ -80,7 +81,7 @@ def _answer(given: str | None, flag: str, key: str, question: str = "", default:
         answer = str(click.prompt(question, default=default, err=True)).strip()
         if not (message := _problem(key, answer)):
             return answer
-        click.echo(message, err=True)
+        tell(message)
 
 
 def _on_terminal() -> bool:

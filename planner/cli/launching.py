@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.cli.options import with_target
+from planner.cli.paint import paint, tell
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET, EXIT_USAGE, LaunchError, SpecError
 
 if TYPE_CHECKING:
@@ -132,12 +133,11 @@ def _sha256_of(saved: SavedPlan, catalog_file: Path | None) -> str | None:
 
 
 def _nothing_valid(planned: Planned, stale: Sequence[str], *, over_budget: bool) -> NoReturn:
-    from planner.cli.paint import paint
     from planner.explain.text import explain_plan
 
     paint(explain_plan(planned.plan, ()), err=True)
     for reason in stale:
-        click.echo(reason, err=True)
+        tell(reason)
     if planned.plan.options:
         click.echo("Plan again: gpuplan plan SPEC --out PLAN.json", err=True)
     elif any(rejection.code == "budget" for rejection in planned.plan.rejections):
@@ -177,7 +177,7 @@ def confirm(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not is_on_terminal():
-        click.echo(f"{question} {NOBODY_TO_ASK}", err=True)
+        tell(f"{question} {NOBODY_TO_ASK}")
         sys.exit(EXIT_USAGE)
     try:
         return click.confirm(question, err=True)

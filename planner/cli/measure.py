@@ -11,6 +11,7 @@ import click
 
 from planner.cli.launching import ProgressLine, confirm, end_on_terminate
 from planner.cli.options import JSON, SPEC, TARGET, Finite, planning, with_target
+from planner.cli.paint import paint, tell
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def measure(
     subjects = choose(planned.plan, planned.catalog, machine_gpus() if local else None, top=top, anyway=anyway)
     jobs = [subject.job(planned.plan, model_of(planned, spec, subject), runs, timeout_s) for subject in subjects]
     if not local and not confirm(question(planned, subjects, jobs), yes=yes):
-        click.echo("Nothing was started.", err=True)
+        tell("Nothing was started.")
         sys.exit(EXIT_LAUNCH)
     measured, cut_off = run_all(planned, subjects, jobs, ProgressLine(), keep=keep)
     if cut_off and not measured:
@@ -149,7 +150,7 @@ def run_all(
     except (LaunchError, KeyboardInterrupt) as error:
         cut_off = error
     if path:
-        click.echo(f"Kept in {path}.", err=True)
+        tell(f"Kept in {path}.")
     return measured, cut_off
 
 
@@ -178,7 +179,6 @@ def report(
     planned: Planned, subjects: Sequence[Subject], measured: Sequence[tuple[Measurement, ...]], *, as_json: bool
 ) -> None:
     """Plan and engine side by side."""
-    from planner.cli.paint import paint
     from planner.explain.lines import Line
     from planner.explain.measure import explain_measured, explain_refused, measured_document
 

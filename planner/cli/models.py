@@ -9,6 +9,7 @@ import click
 
 from planner.cli.completing import complete_models
 from planner.cli.options import CATALOG, JSON
+from planner.cli.paint import paint, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,6 @@ def models(search: tuple[str, ...], catalog_file: Path | None, as_json: bool) ->
     gpuplan models qwen3 fp8
     """
     from planner.catalog import load_catalog
-    from planner.cli.paint import paint
     from planner.explain.catalogue import explain_models, model_document
 
     catalog = load_catalog(catalog_file)
@@ -45,7 +45,7 @@ def models(search: tuple[str, ...], catalog_file: Path | None, as_json: bool) ->
         paint(explain_models(rows))
     many = f"{len(names)} model{'' if len(names) == 1 else 's'}" if names else "No model of the catalogue"
     words = f" with {' and '.join(search)} in the name" if search else ""
-    click.echo(f"{many}{words}. Any other of the hub is planned by its name too: gpuplan plan ORG/NAME", err=True)
+    tell(f"{many}{words}. Any other of the hub is planned by its name too: gpuplan plan ORG/NAME")
 
 
 def _row(catalog: Catalog, name: str) -> tuple[Checkpoint, ModelFacts | None, int | None]:

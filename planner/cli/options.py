@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.completing import complete_overrides, complete_specs, complete_targets
+from planner.errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +70,21 @@ def planning(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (MEASUREMENTS, OFFLINE, CATALOG, SET):
         command = option(command)
     return command
+
+
+def typed(*names: str) -> list[str]:
+    """Of these parameters those that stand on the command line, as one types them."""
+    from click.core import ParameterSource
+
+    context = click.get_current_context()
+    options = {option.name: option.opts[0] for option in context.command.params}
+    return [options[name] for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+
+
+def refuse(unused: Sequence[str], why: str) -> None:
+    """Options that would be passed over in silence are bad usage."""
+    if unused:
+        raise SpecError([f"{', '.join(unused)}: {why}"])
 
 
 def with_target(overrides: Sequence[str], target: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Print explained lines: colour on a terminal, plain text in a pipe or with NO_COLOR."""
+"""Print explained lines and sentences: colour and wrapping on a terminal, plain text in a pipe or with NO_COLOR."""
 
 from __future__ import annotations
 
@@ -19,6 +19,33 @@ STYLES: dict[str, dict[str, Any]] = {
     "warn": {"fg": "yellow"},
     "dim": {"dim": True},
 }
+
+WIDEST = 100  # longer lines are hard to read
+# What is typed as it stands: between backticks, or a program and its arguments up to the end of the clause.
+TO_TYPE = r"`[^`]+`|\b(?:gpuplan|modal|pip|hf) [a-z-]+(?: (?!or |and )[^\s,;]*[^\s,;.:)])*"
+
+
+def tell(sentences: str) -> None:
+    """On standard error: within the width of a terminal, but in a pipe a line each, for programs that read them."""
+    click.echo(within_terminal(sentences) if sys.stderr.isatty() else sentences, err=True)
+
+
+def within_terminal(text: str) -> str:
+    """Wrapped between words; a command to type stays whole, and a line that is indented (a log's) as it is."""
+    import re
+    import shutil
+    import textwrap
+
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= width or line[:1].isspace():
+            lines.append(line)
+            continue
+        whole = re.sub(TO_TYPE, lambda found: found.group().replace(" ", "\0"), line)
+        wrapped = textwrap.wrap(whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += [piece.replace("\0", " ") for piece in wrapped]
+    return "\n".join(lines)
 
 
 def paint(lines: Iterable[Line], *, err: bool = False) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.options import ASSUME_KV, JSON, SPEC, TARGET, planning, with_target
+from planner.cli.options import ASSUME_KV, JSON, SPEC, TARGET, planning, refuse, with_target
+from planner.cli.paint import paint, tell
 from planner.errors import EXIT_NO_VALID_CONFIGURATION, EXIT_OVER_BUDGET
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     gpuplan plan meta-llama/Llama-2-70b-chat-hf --offline
     gpuplan plan specs/70b.yaml --set engine.kv_cache_dtype=fp8 --json
     """
-    from planner.cli.paint import paint
+    if out and asked["assume_kv_bytes"] is not None:
+        refuse(["--out"], "not with --assume-kv-bytes, whose plan is for checks: nothing of it could be launched.")
     from planner.cli.planning import month_of, plan_from
     from planner.hints import find_hints
 
@@ -42,7 +44,7 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
     judged_for_real = asked["assume_kv_bytes"] is None
     hints = find_hints(planned.plan, planned.catalog, measurements=planned.measurements) if judged_for_real else ()
     if out and planned.plan.chosen is None:
-        click.echo(f"{out}: not saved: no configuration is valid, so there is nothing to deploy.", err=True)
+        tell(f"{out}: not saved: no configuration is valid, so there is nothing to deploy.")
     elif out:
         from planner.plan_file import save_plan
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 from msgspec import Struct
 from msgspec.structs import replace
 
 from planner.catalog import load_catalog
 from planner.cli.options import with_target
+from planner.cli.paint import tell
 from planner.errors import SpecError
 from planner.make_plan import make_plan
 from planner.measurements import load_measurements
@@ -116,7 +116,7 @@ def _plan(
 def say_on_terminal(sentence: str) -> None:
     """What takes a while, for a person who is watching."""
     if sys.stderr.isatty():
-        click.echo(sentence, err=True)
+        tell(sentence)
 
 
 def bare_spec(source: str) -> str | None:

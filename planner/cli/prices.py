@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.options import CATALOG, JSON
+from planner.cli.paint import paint, tell
 
 if TYPE_CHECKING:
     from datetime import date
@@ -32,7 +33,6 @@ def prices(refresh: bool, catalog_file: Path | None, as_json: bool) -> None:
     from planner.catalog import load_catalog
     from planner.catalog.account_plans import load_account_plans
     from planner.catalog.price_age import price_warnings
-    from planner.cli.paint import paint
     from planner.explain.catalogue import explain_prices, prices_document
 
     today = datetime.now(UTC).date()
@@ -45,7 +45,7 @@ def prices(refresh: bool, catalog_file: Path | None, as_json: bool) -> None:
     else:
         paint(explain_prices(catalog, plans, today))
     for warning in price_warnings(catalog, today):
-        click.echo(warning, err=True)
+        tell(warning)
 
 
 def _refresh(today: date) -> None:
@@ -55,13 +55,13 @@ def _refresh(today: date) -> None:
     from planner.catalog.load import account_prices_file
     from planner.targets.modal_command import modal_json
 
-    click.echo("Asking Modal for the prices of this account ...", err=True)
+    tell("Asking Modal for the prices of this account ...")
     rows, unknown = price_rows(modal_json(["billing", "rates"], RATES_S), load_catalog(), today)
     file = account_prices_file("modal")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".part")
     partial.write_text(rows_text(rows), encoding="utf-8")
     partial.replace(file)
-    click.echo(f"{len(rows['offers'])} GPU prices and {len(rows['rates'])} others written to {file}", err=True)
+    tell(f"{len(rows['offers'])} GPU prices and {len(rows['rates'])} others written to {file}")
     if unknown:
-        click.echo(f"Not in the catalogue: {', '.join(unknown)}", err=True)
+        tell(f"Not in the catalogue: {', '.join(unknown)}")

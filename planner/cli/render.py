@@ -11,6 +11,7 @@ import click
 from planner.cli.completing import complete_specs
 from planner.cli.launching import Ttl, decide
 from planner.cli.options import JSON, TARGET, planning
+from planner.cli.paint import tell
 
 
 @click.command()
@@ -34,7 +35,7 @@ def render(spec_or_plan: str, *, as_json: bool, folder: Path, **asked: Any) -> N
 
     decided = decide(spec_or_plan, **asked)
     for reason in decided.stale:
-        click.echo(f"The saved plan is stale. {reason}", err=True)
+        tell(f"The saved plan is stale. {reason}")
     try:
         written = write_files(decided.release, folder)
     except LaunchError as error:

@@ -18,6 +18,7 @@ from planner.cli.launching import (
     read_spec,
 )
 from planner.cli.options import JSON, SET, SPEC, TARGET, Finite
+from planner.cli.paint import paint, tell
 from planner.errors import EXIT_LAUNCH, LaunchError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def rollback(
     gpuplan rollback specs/70b.yaml
     gpuplan rollback specs/70b.yaml 3 --yes
     """
-    from planner.cli.paint import paint
     from planner.deployment.difference import make_difference
     from planner.deployment.restore import Patience, restore
     from planner.explain.deployment import explain_difference, proof_documents, running_document
@@ -82,9 +82,9 @@ def rollback(
             with before_asking(yes=yes):
                 _show_obstacles(provider, past)
     if not (past and past.proven):
-        click.echo(f"Version {wanted} was never seen to answer as planned.", err=True)
+        tell(f"Version {wanted} was never seen to answer as planned.")
     if not confirm(f"Roll {asked.name} back from version {running.version} to {wanted}?", yes=yes):
-        click.echo("Nothing was changed.", err=True)
+        tell("Nothing was changed.")
         sys.exit(EXIT_LAUNCH)
     end_on_terminate()
     patience = Patience(not no_wait, timeout_s, break_lock)
@@ -104,7 +104,6 @@ def rollback(
 
 def _show_obstacles(provider: Target, past: Recorded) -> None:
     """What would keep that version from starting or from being verified; no reason not to try, this may be urgent."""
-    from planner.cli.paint import paint
     from planner.explain.text import wrapped_warnings
 
     survey = provider.survey(past.release)
@@ -113,7 +112,6 @@ def _show_obstacles(provider: Target, past: Recorded) -> None:
 
 
 def _print_restored(restored: Restored, wanted: int, past: Recorded | None) -> None:
-    from planner.cli.paint import paint
     from planner.explain.deployment import explain_restored
 
     paint(explain_restored(restored.running, wanted, restored.proofs, is_recorded=past is not None))

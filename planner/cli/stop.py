@@ -10,6 +10,7 @@ import click
 
 from planner.cli.launching import before_asking, confirm, open_target, read_spec
 from planner.cli.options import JSON, SET, SPEC, TARGET
+from planner.cli.paint import tell
 from planner.errors import EXIT_LAUNCH
 
 if TYPE_CHECKING:
@@ -40,15 +41,14 @@ def stop(spec: str, *, overrides: tuple[str, ...], target: str | None, as_json: 
         found = provider.underway(asked.name, asked.environment, ANSWER_S)
     deploying = found if found and found.alive else None
     if deploying:
-        click.echo(
+        tell(
             f"{asked.name}: {deploying.who} is deploying it since {clock(deploying.since)}. "
-            "That is told to end too: it publishes nothing more, or ends at once what it has published.",
-            err=True,
+            "That is told to end too: it publishes nothing more, or ends at once what it has published."
         )
     if running or deploying:
         what = f" (version {running.version}) and all its containers" if running else ""
         if not confirm(f"Stop {asked.name}{what}?", yes=yes):
-            click.echo("Nothing was stopped.", err=True)
+            tell("Nothing was stopped.")
             sys.exit(EXIT_LAUNCH)
     if deploying:
         provider.tell_stop(asked.name, asked.environment)

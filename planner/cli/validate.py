@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.options import CATALOG, SET, SPECS
+from planner.cli.paint import tell
 from planner.errors import EXIT_USAGE, SpecError
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ def validate(specs: tuple[str, ...], overrides: tuple[str, ...], catalog_file: P
             spec = load_spec(path, overrides, catalog_file)
         except SpecError as error:
             wrong += 1
-            click.echo(str(error), err=True)
+            tell(str(error))
         else:
             click.echo(f"{path}: ok")
             if near := mistyped_model(spec.model.repo):
-                click.echo(
-                    f"{path}: model.repo: not in the catalogue, and near to {near}; did you mean that?", err=True
-                )
+                tell(f"{path}: model.repo: not in the catalogue, and near to {near}; did you mean that?")
     sys.exit(EXIT_USAGE if wrong else 0)
