@@ -79,6 +79,14 @@ WRONG_KINDS = [  # change, what the sentence says
         "quantization_config: '(' is to match names of modules and is no pattern",
     ),
     ({"hidden_size": 3}, "self_attn.qkv_proj would be 3 × 0 × 0 × 0"),
+    (
+        {"rope_scaling": {"rope_type": "longrope", "long_factor": [1.0] * 48}},
+        "rope_scaling.long_factor has 48 numbers, and heads of this width have 32 frequencies",
+    ),
+    (
+        {"rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 8]}},
+        "rope_scaling.mrope_section [16, 24, 8] adds up to 48, and heads of this width have 32 frequencies",
+    ),
     ({"num_hidden_layers": 0}, "the model would have no layer"),
     (
         {"num_attention_heads": 30, "num_key_value_heads": 6, "head_dim": 128, "hidden_size": 4096},

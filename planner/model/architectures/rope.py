@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from planner.errors import ModelError
 from planner.model.facts import Parameter
 
 if TYPE_CHECKING:
@@ -65,9 +66,28 @@ def rope_cache(
 ) -> Parameter:
     """The cache [rows, rotary_dim]; layers with equal settings share one (get_rope's _ROPE_DICT)."""
     width = rotary_dim or rope.get("rope_dim") or int(head_size * float(rope.get("partial_rotary_factor") or 1.0))
+    _check_lengths(rope, int(width) // 2)
     rows = rope_rows(rope, max_position)
     key = f"rope:{head_size}:{width}:{rows}:{sorted((k, str(v)) for k, v in rope.items())}"
     return Parameter(name, (rows, int(width)), dtype=dtype, buffer=True, shared_key=key, loaded=False)
+
+
+def _check_lengths(rope: Mapping[str, Any], frequencies: int) -> None:
+    """layers/rotary_embedding/mrope.py asserts the first; phi3_long_rope_scaled_rope.py multiplies the second.
+
+    Raises ModelError.
+    """
+    section, factors = rope.get("mrope_section"), rope.get("long_factor")
+    if section and sum(section) != frequencies:
+        what = f"rope_scaling.mrope_section {section} adds up to {sum(section)}"
+    elif rope["rope_type"] == "longrope" and factors and len(factors) not in {1, frequencies}:
+        what = f"rope_scaling.long_factor has {len(factors)} numbers"
+    else:
+        return
+    raise ModelError(
+        f"config.json: {what}, and heads of this width have {frequencies} frequencies. "
+        "Use the file of the published checkpoint."
+    )
 
 
 def frequencies(head_size: int, key: str) -> tuple[Parameter, ...]:
