@@ -15,6 +15,7 @@ from planner.model.quantization import (
     quantized_modules,
     scheme_for,
 )
+from planner.model.quantization.parse import renamed
 from tests.hand_made import facts_of
 from tests.published import FP8, GPTQ, PUBLISHED, compressed, modelopt, tensors
 
@@ -172,6 +173,15 @@ def test_modelopt_excludes_by_name_by_part_and_by_wildcard() -> None:
     assert storage(quantization, "model.layers.2.self_attn.fused_qkv_a_proj", ("kv_a_proj_with_mqa",)) is None
     assert storage(quantization, "model.layers.1.mlp.experts", kind="experts") == "nvfp4"
     assert storage(quantization, "vision_tower.blocks.0.attn.qkv") is None
+
+
+def test_modelopt_leaves_a_whole_tower_alone_under_the_engines_name() -> None:
+    """module_path* is the module and all below it before paths are renamed (apply_vllm_mapper; vllm issue 28072)."""
+    quantization = parse_quantization(modelopt("NVFP4", exclude_modules=["model.visual*", "lm_head"]))
+    found = renamed(quantization, (("model.language_model.", "language_model.model."), ("model.visual.", "visual.")))
+    assert found.ignored == ("model.visual", "visual.*", "lm_head")
+    assert storage(found, "visual.blocks.0.attn.qkv") is None
+    assert storage(found, f"{LAYER_0}.mlp.down_proj") == "nvfp4"
 
 
 def test_modelopts_two_files_say_the_same() -> None:

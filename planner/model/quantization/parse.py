@@ -15,7 +15,7 @@ from planner.model.quantization.matching import patterns
 from planner.model.quantization.quantization import Quantization, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from planner.model.facts import ModelFacts
 
@@ -109,10 +109,24 @@ def renamed(quantization: Quantization, prefixes: Iterable[tuple[str, str]]) -> 
 
     if not pairs:
         return quantization
+    ignored: Iterable[str] = quantization.ignored
+    if str(quantization.method).startswith("modelopt"):
+        ignored = spread(ignored)
     return replace(
         quantization,
-        ignored=tuple(engine_name(name) for name in quantization.ignored),
+        ignored=tuple(engine_name(name) for name in ignored),
         rules=tuple(Rule(engine_name(rule.target), rule.scheme) for rule in quantization.rules),
         layers={engine_name(name): scheme for name, scheme in quantization.layers.items()},
         quantized_modules=tuple(engine_name(name) for name in quantization.quantized_modules),
     )
+
+
+def spread(excluded: Iterable[str]) -> Iterator[str]:
+    """ModelOpt's module_path* as the module and all below it, so that paths can be renamed (modelopt.py
+    ModelOptQuantConfigBase.apply_vllm_mapper)."""
+    for name in excluded:
+        if len(name) > 1 and name.endswith("*") and name[-2] != ".":
+            yield name[:-1]
+            yield f"{name[:-1]}.*"
+        else:
+            yield name
