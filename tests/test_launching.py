@@ -8,9 +8,9 @@ import click
 import pytest
 from msgspec.structs import replace
 
-from planner.cli.launching import confirm, read_spec
+from planner.cli.launching import ProgressLine, confirm, read_spec
 from planner.cli.rollback import version_problem
-from planner.deployment.running import Recorded, Running, weights_progress
+from planner.deployment.running import Progress, Recorded, Running, weights_progress
 from tests.command import gpuplan
 from tests.hand_plans import SPEC_7B
 from tests.releases import LLAMA_7B
@@ -95,6 +95,25 @@ def test_progress_is_in_bytes(done: int, total: int, text: str) -> None:
 class Terminal:
     def isatty(self) -> bool:
         return True
+
+
+def test_progress_that_nobody_reads_breaks_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `gpuplan deploy SPEC 2>&1 | grep -m1 weights`: a launch that was begun goes on."""
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    line = ProgressLine()
+    monkeypatch.setattr("planner.cli.launching.click.echo", gone)
+    line(Progress("weights", "1.0 of 2.0 GB"))
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "deploy", "doctor"])
+def test_what_is_no_spec_is_told_where_it_stands(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text("[1]")
+    assert gpuplan(command, path).err.startswith(f"{path}:1:1: file: a list is not a mapping")
+    assert gpuplan(command, "").err.startswith("SPEC: is empty")
 
 
 def test_ctrl_c_at_a_question_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,16 @@ def test_a_second_deploy_is_refused_while_one_runs(spec: Path) -> None:
     assert f"(process {os.getpid()}), since" in done.err
 
 
+def test_a_folder_that_cannot_be_kept_is_told_before_anything_starts(
+    spec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
+    done = gpuplan("deploy", spec, "--yes")
+    assert done.code == 7
+    assert "toy: nothing can be kept in /dev/null/gpuplan/local/toy (Not a directory" in done.err
+    assert done.err.endswith("Nothing was changed.\n")
+
+
 def test_a_version_that_is_stopped_while_it_starts_does_not_bring_the_old_one_back(spec: Path) -> None:
     """Its process is gone before the deploy looks: that must not be taken for a version that died."""
     from planner.targets import local, local_process, local_store

@@ -66,6 +66,7 @@ def test_a_name_that_no_file_can_have_is_a_sentence() -> None:
         ("plan - --offline <&-", 2, "stdin:1:1: file: empty"),
         ("models | true; exit ${PIPESTATUS[0]}", 0, ""),
         ("plan SPEC --offline --json | true; exit ${PIPESTATUS[0]}", 0, ""),
+        ("deploy SPEC --offline --dry-run | true; exit ${PIPESTATUS[0]}", 7, "What runs tells `gpuplan status`."),
     ],
 )
 def test_closed_streams_are_no_bug(line: str, code: int, said: str) -> None:
@@ -108,8 +109,19 @@ def test_a_reader_that_goes_away_early_is_no_bug(words: tuple[str, ...]) -> None
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="/dev/full is Linux's")
-def test_a_full_disk_is_a_sentence() -> None:
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("plan", SPEC, "--offline"), 1, "Nothing more was written.\n"),
+        (
+            ("deploy", SPEC, "--offline", "--dry-run"),
+            7,
+            "Nothing more was written. What runs tells `gpuplan status`.\n",
+        ),
+    ],
+)
+def test_a_full_disk_is_a_sentence(words: tuple[str, ...], code: int, said: str) -> None:
     with FULL.open("w") as full:
-        done = run("plan", SPEC, "--offline", stdout=full)
-    assert done.returncode == 1
-    assert "No space left on device. Nothing more was written." in done.stderr
+        done = run(*words, stdout=full)
+    assert done.returncode == code
+    assert done.stderr.endswith(f"No space left on device. {said}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner import __version__
-from planner.errors import EXIT_DONE, EXIT_INTERRUPTED, GpuplanError
+from planner.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_LAUNCH, GpuplanError, LaunchError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -48,6 +49,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "client": ("planner.cli.client", "Print ready-made calls of the endpoint: curl and the OpenAI SDK."),
 }
+
+# Those that may start or end what is paid for: where their output breaks off, they have not done what was asked.
+ACTING = frozenset({"deploy", "rollback", "stop", "measure", "bench"})
 
 
 class LazyGroup(click.Group):
@@ -88,7 +92,17 @@ class LazyGroup(click.Group):
             sys.exit(EXIT_INTERRUPTED)
         except BrokenPipeError:  # gpuplan models | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_DONE)
+            if ctx.invoked_subcommand not in ACTING:
+                sys.exit(EXIT_DONE)
+            with suppress(OSError):
+                click.echo(
+                    "Nobody reads the output any more, so it ends here. What runs tells `gpuplan status`.", err=True
+                )
+            sys.exit(EXIT_LAUNCH)
+        except OSError as error:  # a full disk, a folder that may not be written
+            if ctx.invoked_subcommand not in ACTING:
+                raise
+            raise LaunchError(f"{not_written(error)} What runs tells `gpuplan status`.") from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands from the table, so that completing loads none of them."""
@@ -102,6 +116,11 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, short) for name, (_, short) in COMMANDS.items()])
+
+
+def not_written(error: OSError) -> str:
+    """A sentence for what the system did not let us write."""
+    return f"{error.filename or 'output'}: {error.strerror or error}. Nothing more was written."
 
 
 def with_example(error: click.MissingParameter) -> click.UsageError:
@@ -149,6 +168,6 @@ def main(args: list[str] | None = None) -> Any:
 
         tell(str(error))
         sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that may not be written
-        click.echo(f"{error.filename or 'output'}: {error.strerror or error}. Nothing more was written.", err=True)
+    except OSError as error:
+        click.echo(not_written(error), err=True)
         sys.exit(1)

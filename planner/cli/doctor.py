@@ -48,7 +48,7 @@ def doctor(spec_or_plan: str | None, *, as_json: bool, **asked: Any) -> None:
         unused = typed("overrides", "target", "offline", "measurements_file")
         refuse(unused, "only with a SPEC: gpuplan doctor SPEC looks at what its deploy needs.")
     findings = list(examine(asked["catalog_file"]))
-    blocking = list(examine_deploy(spec_or_plan, **asked)) if spec_or_plan else []
+    blocking = list(examine_deploy(spec_or_plan, **asked)) if spec_or_plan is not None else []
     findings += blocking
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2, ensure_ascii=False))

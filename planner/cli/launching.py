@@ -7,7 +7,7 @@ import gc
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -194,6 +194,10 @@ class ProgressLine:
         self._width = 0
 
     def __call__(self, progress: Progress) -> None:
+        with suppress(OSError):  # nobody reads it any more: no reason to break off a launch
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
         text = f"{progress.phase:<8} {progress.text}"
         if not self._live:
             click.echo(text, err=True)

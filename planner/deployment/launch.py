@@ -12,7 +12,7 @@ from planner.deployment.locked import App, locked
 from planner.deployment.prove import hold, prove
 from planner.deployment.running import Progress
 from planner.deployment.undo import LOOK_S, take_back
-from planner.errors import LaunchError, VerifyError
+from planner.errors import LaunchError, VerifyError, plain_words
 from planner.render import download_timeout_s, render_release
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def write_files(release: Release, folder: Path) -> list[Path]:
             path.write_text(text, encoding="utf-8")
             written.append(path)
     except OSError as error:
-        raise LaunchError(f"{folder}: the files to launch cannot be written ({error}).") from None
+        raise LaunchError(f"{folder}: the files to launch cannot be written ({plain_words(error)}).") from None
     return written
 
 

@@ -38,7 +38,8 @@ def parse_spec(text: str, source: str, overrides: Sequence[str] = (), catalog_fi
         problems.add(Place(source, 1, 1), "file", f"empty; type {START}, or run: gpuplan init")
     if root is None or root.is_null:
         raise problems.error()
-    root = with_overrides(root, overrides, problems)
+    if isinstance(root.value, dict):  # what is no mapping is told at its own place
+        root = with_overrides(root, overrides, problems)
     spec: Spec | None = read_section(Spec, SPEC, root, "", problems)
     if spec is not None:
         _apply_rules(spec, root, problems, catalog_file)

@@ -47,6 +47,8 @@ class UnreadableError(Exception):
 
 def read_source(path: str) -> str:
     """The text of a file, or of standard input for "-". Raises SpecError."""
+    if not path:
+        raise SpecError(["SPEC: is empty; type the path of a spec, or set the shell variable that it comes from"])
     try:
         if path == "-":
             data = sys.stdin.buffer.read(LARGEST_BYTES + 1)

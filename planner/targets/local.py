@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from planner.deployment.access import API_KEY
 from planner.deployment.interrupts import held_back
 from planner.deployment.running import Progress, Recorded, Running, Survey, clock, weights_progress
-from planner.errors import LaunchError
+from planner.errors import LaunchError, plain_words
 from planner.explain.figures import gpu_numbers
 from planner.release import PORT
 from planner.targets import ANSWER_S, local_process, local_store
@@ -93,8 +93,12 @@ def lock(
     """A lock of the file system: it ends with its holder, whose name stands in it."""
     mine = myself(lease_s)
     path = local_store.lock_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise LaunchError(f"{name}: nothing can be kept in {path.parent} ({plain_words(error)}).") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
