@@ -211,3 +211,23 @@ def test_what_indexers_picked_lies_beside_the_weights(repo: str, pp: int, groups
     assert engine.max_num_seqs == 1024
     assert grown((0, 33, 0)) == tuple(count * (8_396_800 + 4_608 - 16_384 - 512) for count in groups)
     assert set(grown((0, 25, 0))) == {0}
+
+
+@pytest.mark.parametrize(
+    ("repo", "gpu", "tp", "more"),
+    [
+        ("Qwen/Qwen3-32B-FP8", "B200", 1, 236_158_976),
+        ("MiniMaxAI/MiniMax-M2.5", "B200", 4, 5_142_528),  # its experts go to FlashInfer, with the checkpoint's scales
+        ("MiniMaxAI/MiniMax-M2.5", "RTX-PRO-6000", 4, 479_016_960),
+    ],
+)
+def test_scales_of_fp8_blocks_are_packed_for_deep_gemm_on_blackwell(repo: str, gpu: str, tp: int, more: int) -> None:
+    """Beyond what Hopper keeps, as vLLM 0.33.0's loader leaves them; not in float16, which DeepGEMM does not take."""
+    facts = facts_of(repo)
+
+    def started(name: str, **changes: str) -> int:
+        return stage_block_bytes(facts, gpu_of(name), replace(engine_of(repo, name), **changes), tp, 1)[0]
+
+    assert started(gpu) - started("H200") == more
+    assert started(gpu, dtype="float16") == started("H200", dtype="float16")
+    assert started(gpu) - started("H200") == more

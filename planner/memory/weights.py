@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from planner.engine import V0_33
 from planner.memory.allocator import block_bytes, rounded
+from planner.memory.deep_gemm import started_storages
 from planner.memory.formats import expert_tensors, head_tensors, linear_tensors
-from planner.memory.formats.place import DATACENTER_BLACKWELL, kernel_generation
+from planner.memory.formats.place import NATIVE_FP4, kernel_generation
 from planner.memory.stages import first_alike, stage_ranges, stage_runs
 from planner.model.facts import ITEMSIZE_BYTES, Embedding, Experts, Linear, Parameter
 from planner.model.quantization import engine_quantization, layer_kinds, module_scheme
@@ -88,7 +89,9 @@ def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[object,
         return None
     generation = kernel_generation(gpu.compute_capability)
     locks = gpu.sms if engine.rules < V0_33 else None  # formats/place.py marlin_locks
-    dtype = engine.dtype if generation in DATACENTER_BLACKWELL else None  # formats/unquantized.py: elsewhere its size
+    dtype = (
+        engine.dtype if generation >= NATIVE_FP4 else None
+    )  # formats/unquantized.py, deep_gemm.py: elsewhere its size
     return (generation, locks, engine.flashinfer, dtype)
 
 
@@ -222,9 +225,12 @@ def _some_sizes(rank: Rank, part: Part | int, *, asking: bool) -> Sizes:
     """Of its modules those in whose bytes the GPU has a say (``asking``), or the others."""
     quantization = engine_quantization(rank.facts, rank.engine.quantization)
     storages: list[int] = []
+    started: list[int] = []
     for module, scheme, count in _counted(rank.facts, quantization, part, asking=asking):
-        storages += module_storages(rank, module, scheme) * count
-    return _sizes(storages)
+        of_module = module_storages(rank, module, scheme)
+        storages += of_module * count
+        started += started_storages(rank, module, scheme, of_module) * count
+    return sum(map(rounded, storages)), sum(map(block_bytes, started))
 
 
 @lru_cache(maxsize=1024)

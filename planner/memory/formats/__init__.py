@@ -1,10 +1,9 @@
 """Bytes of one module on tensor-parallel rank 0 after vLLM's process_weights_after_loading, format by format.
 
 Each function returns the storages of the module, in bytes, unrounded: the allocator rounds each up to 512. Counted is
-what stays with the module. Not counted: what an allocator's block holds beyond the request, the scale layout of
-DeepGEMM on Blackwell (one int32 per row and 512 columns in place of the checkpoint's scales: up to 0.8 % of an FP8
-block layer), and Humming, which 0.33.0 prefers to Marlin on Hopper where it is installed and which pads to tiles of
-256 × 128.
+what stays with the module. Not counted here: what an allocator's block holds beyond the request, DeepGEMM's scales on
+Blackwell (memory/deep_gemm.py adds them for a start on the GPU), and Humming, which 0.33.0 prefers to Marlin on Hopper
+where it is installed and which pads to tiles of 256 × 128.
 """
 
 from __future__ import annotations
