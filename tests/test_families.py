@@ -245,3 +245,10 @@ def test_layers_that_qwen3_vls_encoder_feeds_are_all_of_the_first_stage() -> Non
     short = refusal(4, 2)
     assert short is not None
     assert (short.code, short.needed, short.available) == ("pipeline_unsupported", 3, 2)
+
+
+def test_the_router_of_qwen3_is_quantized_where_nothing_leaves_it_out() -> None:
+    """qwen3_moe.py hands its gate the format; four layers under --quantization fp8, as vLLM 0.33.0 loads them."""
+    repo = "Qwen/Qwen3-30B-A3B"
+    engine = engine_of(repo, "H100", quantization="fp8")
+    assert stage_loading_bytes(shipped(repo, num_hidden_layers=4), gpu_of("H100"), engine, 1, 1) == (3_747_670_016,)

@@ -169,9 +169,13 @@ def router(
     dtype: str | None = None,
     correction_bias: str | None = None,
     correction_dtype: str | None = "float32",
+    quantizable: bool = False,
 ) -> Modules:
-    """The gate that picks experts, unquantized on every rank; ``correction_bias`` names a per-expert bias."""
-    gate = replicated(name, hidden_size, num_experts, bias=bias, dtype=dtype, quantizable=False)
+    """The gate that picks experts, whole on every rank; ``correction_bias`` names a per-expert bias.
+
+    Few classes let it be ``quantizable``.
+    """
+    gate = replicated(name, hidden_size, num_experts, bias=bias, dtype=dtype, quantizable=quantizable)
     if correction_bias is None:
         return (gate,)
     return (gate, Parameter(correction_bias, (num_experts,), dtype=correction_dtype))

@@ -40,6 +40,7 @@ class Routing(Struct, frozen=True):
     prefix: str = "mlp"
     gate_dtype: str | None = None
     gate_bias: bool = False
+    gate_quantizable: bool = False  # where config.json does not leave it out
     correction_bias: bool = False
     expert_bias: bool = False
     shared_width: int = 0
@@ -59,6 +60,7 @@ def moe_block(hidden_size: int, routing: Routing) -> Modules:
             bias=routing.gate_bias,
             dtype=routing.gate_dtype,
             correction_bias=correction,
+            quantizable=routing.gate_quantizable,
         ),
         *experts(
             hidden_size, routing.width, routing.count, routing.top_k, f"{prefix}.experts", bias=routing.expert_bias
@@ -144,6 +146,7 @@ def qwen3_moe_layers(text: Config) -> list[Layer]:
         required(text, "moe_intermediate_size"),
         required(text, "num_experts", "num_local_experts"),
         required(text, "num_experts_per_tok"),
+        gate_quantizable=True,
     )
     return sparse_layers(text, QWEN3, routing, qwen_dense_layers(text))
 
