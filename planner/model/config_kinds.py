@@ -128,7 +128,7 @@ CONFIG = _fields(
         " query_num audio_channels input_local_dim input_local_attn_heads input_local_intermediate_size"
         " projection_layers mm_embed_dim mm_posemb_size model_patch_size num_soft_tokens output_proj_dims"
         " audio_embed_dim pixel_hidden_size spatial_conv_size temporal_conv_size embedding_size visual_vocab_size"
-        " hidden_stride": COUNT,
+        " hidden_stride vit_hidden_size cpe_max_size register_multiple video_temporal_patch_size": COUNT,
         "zero_expert_num conf_attention_context_right": COUNT_OR_NONE,
         "num_attention_heads_per_layer sscp_conv_channel_size": each(COUNT),
         "max_position_embedding max_position_embeddings n_positions max_seq_len seq_length model_max_length"
@@ -168,8 +168,8 @@ CONFIG = _fields(
         "text_config llm_config language_config thinker_config vision_config audio_config projector_config"
         " rope_scaling rope_parameters attn_config"
         " ffn_config linear_attn_config sparse_attention_config img_token_compression_config attention_other_setting"
-        " quantization_config attention ffn audio_processor img_processor embd_layer config": MAPPING,
-        "block_configs": MAPPINGS,
+        " quantization_config attention ffn audio_processor img_processor embd_layer config args": MAPPING,
+        "block_configs teachers": MAPPINGS,
     }
 )
 
@@ -202,7 +202,7 @@ QUANTIZATION = _fields(
 # The parts of the file that are read, and what stands in each.
 PARTS_READ = {
     **dict.fromkeys(("text_config", "llm_config", "language_config", "thinker_config", "decoder"), CONFIG),
-    **dict.fromkeys(("audio_config", "projector_config", "audio_processor", "img_processor"), CONFIG),
+    **dict.fromkeys(("audio_config", "projector_config", "audio_processor", "img_processor", "args"), CONFIG),
     **dict.fromkeys(("config", "nemo_conv_settings", "relative_attention_bias_args"), SPEECH),
     **dict.fromkeys(("vision_config", "encoder_config", "attn_config", "ffn_config", "linear_attn_config"), CONFIG),
     **dict.fromkeys(("sparse_attention_config", "img_token_compression_config", "attention_other_setting"), CONFIG),

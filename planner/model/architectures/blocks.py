@@ -136,12 +136,14 @@ def plain_mlp(
     prefix: str = "mlp",
     *,
     bias: bool = True,
+    quantizable: bool = True,
     names: tuple[str, str] = ("up_proj", "down_proj"),
 ) -> Modules:
     """up, activation, down."""
+    up, down = (Output(intermediate_size),), (Output(hidden_size),)
     return (
-        Linear(f"{prefix}.{names[0]}", hidden_size, (Output(intermediate_size),), "column", bias=bias),
-        Linear(f"{prefix}.{names[1]}", intermediate_size, (Output(hidden_size),), "row", bias=bias),
+        Linear(f"{prefix}.{names[0]}", hidden_size, up, "column", bias=bias, quantizable=quantizable),
+        Linear(f"{prefix}.{names[1]}", intermediate_size, down, "row", bias=bias, quantizable=quantizable),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear
 from planner.model.architectures.reading import optional, required
-from planner.model.architectures.towers import patch_embedding, self_attention, under
+from planner.model.architectures.towers import patch_embedding, self_attention, siglip_mlp, under
 from planner.model.facts import Linear, Output, Parameter
 
 if TYPE_CHECKING:
@@ -107,13 +107,19 @@ def whole_siglip(config: Config) -> tuple[Modules, int]:
     return (*siglip_encoder(vision, vision["num_hidden_layers"]), *behind), width
 
 
-def siglip_encoder(vision: Config, layers: int) -> Modules:
-    """CLIP's layers with a bias on the patches, without a class token or other norms (SiglipVisionModel)."""
+def siglip_encoder(vision: Config, layers: int, *, idefics: bool = False) -> Modules:
+    """CLIP's layers with a bias on the patches, without a class token or other norms (SiglipVisionModel).
+
+    ``idefics``: in Idefics2VisionTransformer, which quantizes MLPs of any width.
+    """
     width, name = required(vision, "hidden_size"), "vision_tower.vision_model"
+    block = _block(vision)
+    if not idefics:
+        block = (*block[:-2], *siglip_mlp(width, required(vision, "intermediate_size")))
     return (
         *patch_embedding(f"{name}.embeddings.patch_embedding", width, *_kernel(vision), bias=True),
         *_positions(f"{name}.embeddings", _patches(vision), width),
-        *(under(f"{name}.encoder.layers.0", _block(vision)) * layers),
+        *(under(f"{name}.encoder.layers.0", block) * layers),
     )
 
 

@@ -1,6 +1,7 @@
 """An image encoder, a projector and any language model: the LLaVA line, Pixtral among it, Mistral 3, Command A Vision.
 
-vllm/model_executor/models/{llava,llava_next,llava_onevision,mistral3,cohere2_vision}.py.
+vllm/model_executor/models/{llava,llava_next,llava_next_video,llava_onevision,mistral3,lightonocr,
+cohere2_vision}.py.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ PREFIXES = (
     ("model.vision_tower", "vision_tower"),
     ("model.multi_modal_projector", "multi_modal_projector"),
     ("model.image_newline", "image_newline"),
+)
+
+LIGHTON_PREFIXES = (
+    ("model.vision_encoder.", "vision_tower."),
+    ("model.vision_projection.", "multi_modal_projector."),
+    ("model.language_model.", "language_model.model."),
 )
 
 
@@ -86,6 +93,26 @@ def mistral3(config: Config) -> ModelFacts:
         *projector(config, width, biased=False),
     )
     return beside(config, tower, *PREFIXES)
+
+
+def lightonocr(config: Config) -> ModelFacts:
+    """Mistral 3's encoder and projector before Qwen3, under names of their own."""
+    # tied as transformers' Mistral3Config has it, where the outer config is silent
+    return replace(mistral3({"tie_word_embeddings": True, **config}), name_prefixes=LIGHTON_PREFIXES)
+
+
+def llava_next_video(config: Config) -> ModelFacts:
+    """LLaVA 1.6 for films: pooled patches, a projector of plain torch, no line break."""
+    encoder, width = image_encoder(config, -2)
+    size, bias = (
+        required(nested_text(config), "hidden_size"),
+        optional(config, "multimodal_projector_bias", default=True),
+    )
+    layers = (
+        replicated("multi_modal_projector.linear_1", width, size, bias=bool(bias), quantizable=False),
+        replicated("multi_modal_projector.linear_2", size, size, bias=bool(bias), quantizable=False),
+    )
+    return beside(config, (*encoder, *layers), *PREFIXES)
 
 
 def projector(config: Config, width: int, *, biased: bool) -> Modules:

@@ -1,7 +1,7 @@
-"""MiniCPM-V 2.5 to 4.5: Llama, Qwen2 or Qwen3 behind SigLIP, through a resampler of learned queries.
+"""MiniCPM-V 2.5 to 4.5 and MiniCPM-o: Llama, Qwen2 or Qwen3 behind SigLIP, through a resampler of learned queries.
 
-vllm/model_executor/models/minicpmv.py, idefics2_vision_model.py and layers/resampler.py. The config classes are Python
-code of the repositories; they keep the language model's keys at the top.
+vllm/model_executor/models/{minicpmv,minicpmo,idefics2_vision_model}.py and layers/resampler.py. The config classes are
+Python code of the repositories; they keep the language model's keys at the top.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures import dense
+from planner.model.architectures.audio_encoders import DEFAULTS, transformers_encoder
 from planner.model.architectures.blocks import norm, replicated
-from planner.model.architectures.image_encoders import DEFAULTS, siglip_encoder
+from planner.model.architectures.image_encoders import DEFAULTS as IMAGE_DEFAULTS
+from planner.model.architectures.image_encoders import siglip_encoder
 from planner.model.architectures.reading import required
 from planner.model.facts import Parameter
 
@@ -56,16 +58,34 @@ def minicpm_v(config: Config) -> ModelFacts:
     )
 
 
+def minicpm_o(config: Config) -> ModelFacts:
+    """MiniCPM-o 2.6 and 4.5: MiniCPM-V of that version with Whisper's encoder; what speaks is not loaded."""
+    facts = minicpm_v({"version": "2.6", **config})
+    if not config.get("audio_config"):
+        return facts
+    audio, size = {**DEFAULTS, **config["audio_config"]}, required(config, "hidden_size")
+    projection = (
+        replicated("audio_projection_layer.linear1", audio["encoder_ffn_dim"] // 4, size, bias=True, quantizable=False),
+        replicated("audio_projection_layer.linear2", size, size, bias=True, quantizable=False),
+    )
+    whisper = (
+        *transformers_encoder(audio),
+        Parameter("apm.embed_positions.weight", (audio["max_source_positions"], audio["d_model"])),
+        *norm("apm.layer_norm", audio["d_model"], bias=True),
+    )
+    return replace(facts, tower=(*facts.tower, *whisper, *projection))
+
+
 def _is_first(config: Config) -> bool:
     return (config.get("hidden_size"), config.get("query_num")) == (2304, 64)
 
 
 def _encoder(config: Config) -> Modules:
     """Idefics2VisionTransformer, which is SigLIP with the norm behind it; the last layer dropped where asked for."""
-    vision = {**DEFAULTS["siglip_vision_model"], **required(config, "vision_config")}
+    vision = {**IMAGE_DEFAULTS["siglip_vision_model"], **required(config, "vision_config")}
     layers = vision["num_hidden_layers"] - bool(config.get("drop_vision_last_layer"))
     modules = (
-        *siglip_encoder(vision, layers),
+        *siglip_encoder(vision, layers, idefics=True),
         *norm("vision_tower.vision_model.post_layernorm", vision["hidden_size"], bias=True),
     )
     return tuple(

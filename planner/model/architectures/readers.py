@@ -14,7 +14,14 @@ from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp
 from planner.model.architectures.image_encoders import DEFAULTS, whole_siglip
 from planner.model.architectures.nested import beside, nested_text
 from planner.model.architectures.reading import optional, required, text_config
-from planner.model.architectures.towers import dense_linear, patch_embedding, self_attention, under, vision_rope
+from planner.model.architectures.towers import (
+    dense_linear,
+    patch_embedding,
+    self_attention,
+    siglip_mlp,
+    under,
+    vision_rope,
+)
 from planner.model.architectures.vision import QWEN_PREFIXES, with_tower
 from planner.model.facts import Linear, Output, Parameter
 
@@ -121,10 +128,11 @@ def paddleocr_vl(config: Config) -> ModelFacts:
     merged, size = width * READER_MERGE**2, required(text_config(config), "hidden_size")
     positions = (vision["image_size"] // vision["patch_size"]) ** 2
     name = "visual.vision_model"
+    block = (*siglip_block(vision)[:-2], *siglip_mlp(width, vision["intermediate_size"]))
     tower = (
         *_siglip_patches(vision, f"{name}.embeddings"),
         Parameter(f"{name}.embeddings.position_ids", (1, positions), dtype="int64", buffer=True, loaded=False),
-        *(under(f"{name}.encoder.layers.0", siglip_block(vision)) * vision["num_hidden_layers"]),
+        *(under(f"{name}.encoder.layers.0", block) * vision["num_hidden_layers"]),
         Parameter(f"{name}.encoder.rotary_pos_emb.inv_freq", (width // heads // 4,), dtype="float32", buffer=True),
         *norm(f"{name}.post_layernorm", width, bias=True),
         *norm("mlp_AR.pre_norm", width, bias=True),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROPE_POSITIONS = 8192  # qwen2_vl.py, qwen3_vl.py: get_rope(max_position=8192) of the tower's blocks
 
+SIGLIP_MULTIPLE = 64
+
 
 def under(prefix: str, modules: Modules) -> Modules:
     """The modules of one block under the name of the first: what a quantized checkpoint leaves alone goes by name."""
@@ -164,6 +166,12 @@ def glm4v_tower(config: Config) -> Modules:
     )
 
 
+def siglip_mlp(width: int, inner: int) -> Modules:
+    """siglip.py SiglipMLP: it is quantized only where both widths are whole 64s."""
+    whole = not (width % SIGLIP_MULTIPLE or inner % SIGLIP_MULTIPLE)
+    return plain_mlp(width, inner, quantizable=whole, names=("fc1", "fc2"))
+
+
 def gemma3_tower(config: Config) -> Modules:
     """SigLIP, and a projector of one matrix."""
     vision = config["vision_config"]
@@ -174,7 +182,7 @@ def gemma3_tower(config: Config) -> Modules:
         *norm("layer_norm1", width, bias=True),
         *norm("layer_norm2", width, bias=True),
         *self_attention(width, num_heads, "self_attn", out="out_proj", qkv="qkv_proj"),
-        *plain_mlp(width, required(vision, "intermediate_size"), names=("fc1", "fc2")),
+        *siglip_mlp(width, required(vision, "intermediate_size")),
     )
     text_width = required(config["text_config"], "hidden_size")
     return (

@@ -52,6 +52,11 @@ def qwen2_5_vl(config: Config) -> ModelFacts:
     return with_tower(dense.qwen2(config), qwen2_5_vl_tower(config), *QWEN2_PREFIXES)
 
 
+def opencua(config: Config) -> ModelFacts:
+    """Qwen2.5-VL whose config class is Python code of the repository."""
+    return replace(qwen2_5_vl(config), needs_trust_remote_code=True)
+
+
 def exaone4_5(config: Config) -> ModelFacts:
     """EXAONE 4's text behind Qwen2.5-VL's tower with fewer KV heads."""
     text = {**config["text_config"], "model_type": "exaone4"}
