@@ -15,7 +15,7 @@ EXIT_LAUNCH = 7
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count; a launch that is interrupted ends with 7
 
 
-def plain_words(error: Exception) -> str:
+def plain_words(error: object) -> str:
     """The first line of an error of the network or the disk, without the system's number for it."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     words = re.sub(r"\[Errno -?\d+\] ", "", first)

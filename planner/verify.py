@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from planner.errors import plain_words
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -53,7 +55,8 @@ def ask(url: str, path: str, headers: Mapping[str, str], body: Any = None, timeo
                 error.code, f"HTTP {error.code}: {error.read(300).decode(errors='replace')}"
             ) from None
     except (OSError, HTTPException, ValueError) as error:  # HTTPException: an answer that is no HTTP
-        raise UnansweredError(None, str(error)) from None
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise UnansweredError(None, plain_words(reason)) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -150,7 +150,7 @@ def test_an_endpoint_is_looked_at_first() -> None:
 def test_a_refused_connection_ends_at_once() -> None:
     done = gpuplan("bench", "http://127.0.0.1:9", "--requests", "5")
     assert done.code == 7
-    assert "no model list at /v1/models" in done.err
+    assert "no model list at /v1/models (Connection refused)." in done.err
 
 
 @pytest.mark.network

@@ -237,6 +237,11 @@ def test_a_hub_token_is_found(tmp_path: Path) -> None:
     assert (finding.state, finding.found) == ("ok", f"in {tmp_path / 'token'}")
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://", "http://[", "http://a:99999"])
+def test_an_address_that_is_none_is_not_asked(url: str) -> None:
+    assert machine.connection_problem(url)
+
+
 @pytest.mark.network
 def test_a_service_is_reached_or_the_reason_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:

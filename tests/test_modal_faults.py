@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -255,6 +257,31 @@ def test_an_unreachable_server_is_told_before_the_client_tries_for_a_minute(
     done = gpuplan("deploy", spec, "--yes")
     assert done.code == 7
     assert "127.0.0.1:9 cannot be reached" in done.err
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://", "http://[", "http://127.0.0.1:99999"])
+def test_an_address_that_is_none(
+    url: str, spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODAL_SERVER_URL", url)
+    done = gpuplan("status", spec)
+    assert done.code == 7
+    assert f"MODAL_SERVER_URL (or server_url in its configuration) is {url!r}, which is no URL" in done.err
+
+
+def test_a_configuration_that_cannot_be_read_is_told(
+    spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client reads it while it is imported: only a fresh process sees that."""
+    broken = spec.with_name("modal.toml")
+    broken.write_text("[[x")
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(broken))
+    done = subprocess.run(
+        [sys.executable, "-m", "planner", "status", str(spec)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 7
+    assert done.stderr.startswith(f"modal: Error when reading the modal configuration from `{broken}`.")
+    assert done.stderr.endswith("Mend that file or remove it, then log in with `modal setup`.\n")
 
 
 def test_without_a_token(spec: Path, modal_server: ModalServer, monkeypatch: pytest.MonkeyPatch) -> None:

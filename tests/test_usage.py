@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,38 @@ def test_only_a_terminal_gets_them_wrapped(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert len(shown.splitlines()) > len(piped.stderr.splitlines())
     assert " ".join(shown.split()) == " ".join(piped.stderr.split())
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.email=a@example.org", "-c", "user.name=a")
+    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+
+
+@pytest.mark.network
+@pytest.mark.skipif(shutil.which("git") is None, reason="git holds the earlier version")
+def test_a_base_without_an_earlier_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = Path(SPEC).read_text()
+    Path("a.yaml").write_text(text)
+    compare = ("--offline", "--base", "HEAD")
+    alone = gpuplan("cost", "compare", "a.yaml", *compare)
+    assert (alone.code, alone.err.startswith(f"--base: {tmp_path} is in no git repository")) == (2, True)
+    git(tmp_path, "init", "-q")
+    assert "HEAD is no revision that git knows here" in gpuplan("cost", "compare", "a.yaml", *compare).err
+    Path("b.yaml").write_text("name: [")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "first")
+    Path("b.yaml").write_text(text)
+    said = {
+        "gone.yaml": "gone.yaml: no such file, neither now nor at HEAD.",
+        "nowhere/x.yaml": "nowhere/x.yaml: no such file, neither now nor at HEAD.",
+        "b.yaml": "at HEAD: b.yaml:2:1: file: a value is missing here, or a [ or { above is not closed",
+        "-": "-: is no file, so it has no earlier version.",
+        "meta-llama/Llama-2-7b-chat-hf": "meta-llama/Llama-2-7b-chat-hf: is no file",
+    }
+    for source, sentence in said.items():
+        done = gpuplan("cost", "compare", source, *compare)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith(sentence)
+    Path("new.yaml").write_text(text)
+    assert "| `new.yaml` | " in gpuplan("cost", "compare", "new.yaml", *compare).out

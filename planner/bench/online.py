@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from planner.bench.load_generator import prompt_rows, read_report, scenario
 from planner.deployment.running import Progress
-from planner.errors import LaunchError, SpecError
+from planner.errors import LaunchError, SpecError, plain_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def look(url: str, model: str | None, headers: Mapping[str, str], timeout_s: flo
     except urllib.error.HTTPError as error:
         raise LaunchError(f"{base}: {_refusal(error.code)}") from None
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-        reason = getattr(error, "reason", error)
+        reason = plain_words(getattr(error, "reason", error))
         raise LaunchError(
             f"{base}: no model list at /v1/models ({reason}). Is it running? See `gpuplan status`."
         ) from None

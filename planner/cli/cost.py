@@ -7,13 +7,17 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner.cli.options import JSON, SPECS, TARGET, planning, refuse, typed
 from planner.cli.plan import exit_code
 from planner.comparison import SORTS
+from planner.errors import SpecError
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
 
 
 @click.group()
@@ -104,15 +108,29 @@ def _refuse_unused(*, as_json: bool, as_csv: bool, plot: bool | None, base: str 
 
 def _print_changes(specs: tuple[str, ...], base: str, **asked: Any) -> int:
     """The Markdown of a review comment; ends as the worst of today's plans does."""
-    from planner.cli.planning import plan_from, plan_text
+    from planner.cli.planning import bare_spec, plan_from
     from planner.cli.revisions import text_at
     from planner.explain.change import SpecChange, explain_changes
 
     changes = []
     for path in specs:
+        if path == "-" or bare_spec(path):
+            raise SpecError([f"{path}: is no file, so it has no earlier version. Give --base the paths of specs."])
         earlier = text_at(base, path)
-        before = plan_text(earlier, path, **asked).plan if earlier is not None else None
+        if earlier is None and not Path(path).exists():
+            raise SpecError([f"{path}: no such file, neither now nor at {base}. Type the path of a spec."])
+        before = _plan_at(base, earlier, path, **asked) if earlier is not None else None
         after = plan_from(path, **asked).plan if Path(path).exists() else None
         changes.append(SpecChange(path, before, after))
     click.echo(explain_changes(changes, base), nl=False)
     return max((exit_code(change.after) for change in changes if change.after), default=0)
+
+
+def _plan_at(base: str, text: str, path: str, **asked: Any) -> Plan:
+    """The plan of an earlier text, whose mistakes are not those of the file as it is now."""
+    from planner.cli.planning import plan_text
+
+    try:
+        return plan_text(text, path, **asked).plan
+    except SpecError as error:
+        raise SpecError([f"at {base}: {problem}" for problem in error.problems]) from None

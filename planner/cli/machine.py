@@ -131,10 +131,12 @@ def _service(name: str, url: str, without: str, problem: str | None) -> Finding:
 
 def connection_problem(url: str) -> str | None:
     """Why no connection to the URL's host comes about; None where one does."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return "that is no URL"
         port = parts.port or (80 if parts.scheme == "http" else 443)
-        with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_S):
+        with socket.create_connection((parts.hostname, port), timeout=CONNECT_S):
             return None
     except (OSError, ValueError) as error:
         return plain_words(error)

@@ -95,7 +95,7 @@ def measure(
     )
 
 
-def machine_gpus(instead: str = "Measure on Modal instead: leave out --target local.") -> tuple[str, ...]:
+def machine_gpus(instead: str = "Measure on Modal instead: --target modal.") -> tuple[str, ...]:
     """This machine's GPUs; LaunchError where it has none, with what can be done ``instead``."""
     from planner.measure.engine import gpu_names
 

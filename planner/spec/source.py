@@ -228,6 +228,7 @@ BEGUN = {  # told at the place where what is wrong begins
     "expected ':'": "this line is no key: value; type a colon and a space after the key",
 }
 MISPLACED = {
+    "expected node content": "a value is missing here, or a [ or { above is not closed; type the value, or ] or }",
     "mapping values are not allowed": 'a second ": " stands in this line; type the value in quotes',
     "cannot start any token": "a value cannot begin with this character; type the value in quotes",
     "expected key": "no key stands where one must; type key: value, as far indented as its neighbours",

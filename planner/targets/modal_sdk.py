@@ -59,15 +59,26 @@ def first_line(error: BaseException) -> str:
 
 def connect_problem(timeout_s: float = CONNECT_TIMEOUT_S) -> str | None:
     """Why the account cannot be reached, or None. The client itself would try for a minute."""
-    from modal.config import config
-
+    try:
+        from modal.config import config
+    except Exception as error:  # its own, of a module that is not there yet: the file is read while it is imported
+        if not type(error).__module__.startswith("modal."):
+            raise
+        words = " ".join(str(error).split())
+        return f"modal: {words} Mend that file or remove it, then log in with `modal setup`."
     has_token = any(os.environ.get(name) or config.get(name.lower().removeprefix("modal_")) for name in TOKENS)
     if not has_token:
         return f"modal: no token. {TO_LOG_IN}"
-    server = urlsplit(str(config.get("server_url")))
-    port = server.port or (443 if server.scheme == "https" else 80)
+    url = str(config.get("server_url"))
     try:
-        with socket.create_connection((server.hostname or "", port), timeout_s):
+        server = urlsplit(url)
+        port = server.port or (443 if server.scheme == "https" else 80)
+    except ValueError:
+        server, port = urlsplit(""), 0
+    if not server.hostname:
+        return f"modal: MODAL_SERVER_URL (or server_url in its configuration) is {url!r}, which is no URL. Unset it."
+    try:
+        with socket.create_connection((server.hostname, port), timeout_s):
             return None
     except OSError as error:
         why = plain_words(error)
