@@ -41,7 +41,7 @@ def take_back(target: Target, release: Release, before: Running | None, ours: Ru
     ``ours`` is the version that was published, where that is known: what someone else launched after it stays.
     """
     say(Progress("undo", "looking at what was left", transient=True))
-    launched = None
+    launched = ours  # somebody may have stopped it, and its containers go on for a while
     for attempt in range(ATTEMPTS):
         try:
             now = target.glance(release.name, release.environment, LOOK_S)
