@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from planner.throughput.work import CacheLayers, Work
 
 GIGA = 1e9
-NVLINK_5_GBPS = 900  # each way
+
 # Times that a token's hidden state is read or written for each of its experts: gathered, quantized, multiplied, summed.
 # What the ranks of tensor parallelism do not divide of the time of vLLM's fused experts (0.14 to 0.24, 8,192 and 16,384
 # tokens, 1 to 32 ranks): 2 to 5 on A100, H100, L40S, RTX PRO 6000 and B200, 5 to 7 on H200 (ai-dynamo/aiconfigurator,
@@ -346,7 +346,7 @@ def _reductions(work: Work, candidate: Candidate, constants: Constants) -> tuple
     times = work.reductions + work.norm_reductions
     if gpu.link == "nvlink":
         rate *= constants.nvlink_efficiency
-        wait_s = constants.nvlink5_s if gpu.link_gbps_per_direction >= NVLINK_5_GBPS else constants.nvlink_s
+        wait_s = constants.nvlink5_s if gpu.compute_capability >= BLACKWELL else constants.nvlink_s
         once, twice = times * wait_s, (times + work.reductions) * wait_s
         return ReduceTerm(once, nbytes * (tp - 1) / rate), ReduceTerm(twice, ring / rate)
     hop_s = constants.pcie_s if gpu.peer_to_peer else constants.no_peer_s
