@@ -66,7 +66,7 @@ class Constants(Struct, frozen=True):
     host_norm: float = (
         3.95  # likewise the GPU's step and the host's with async scheduling: nearly the longer of the two
     )
-    fp8_kv_efficiency: float = 0.724  # below Blackwell
+    fp8_kv_efficiency: float = 0.724  # on Hopper and below Ada
     widened_per_sm_s: float = 44.3e9  # narrow weights that one multiprocessor widens to 16 bits
     nvfp4_efficiency: float = 0.981
     compute_efficiency: float = 0.669

@@ -14,7 +14,7 @@ TERA = 1e12
 GIGA = 1e9
 WEIGHTS_PER_BYTE = {"int4_weight": 2, "mxfp4": 2, "int8_weight": 1, "fp8": 1}
 UNPACKING_NORM = 4  # reading and unpacking run beside each other: nearly the longer of the two
-TURING, AMPERE, ADA, BLACKWELL = 75, 80, 89, 100  # compute capabilities
+TURING, AMPERE, ADA, HOPPER, BLACKWELL = 75, 80, 89, 90, 100  # compute capabilities
 TURING_MARLIN = (0, 14, 0)
 A100_TFLOPS_PER_SM = 312 / 108
 
@@ -56,9 +56,13 @@ def widening_s(gpu: Gpu, constants: Constants) -> float:
 
 
 def kv_bandwidth(gpu: Gpu, itemsize: int, constants: Constants) -> float:
-    """Bytes per second that attention reaches over the KV cache while decoding."""
-    share = constants.fp8_kv_efficiency if itemsize == 1 and gpu.compute_capability < BLACKWELL else 1.0
-    return bandwidth(gpu, constants) * share
+    """Bytes per second that attention reaches over the KV cache while decoding.
+
+    FlashAttention 3 reads FP8 on Hopper at 0.6 to 0.8 of what it reaches in 16 bits, FlashInfer on Ada and Blackwell at
+    0.85 to 0.95 (ai-dynamo/aiconfigurator, generation_attention_perf); older GPUs have no instructions for it.
+    """
+    slower = itemsize == 1 and (gpu.compute_capability < ADA or gpu.compute_capability // 10 == HOPPER // 10)
+    return bandwidth(gpu, constants) * (constants.fp8_kv_efficiency if slower else 1.0)
 
 
 def arithmetic(form: Format, gpu: Gpu, dtype: str, constants: Constants) -> float:
