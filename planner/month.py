@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -10,13 +11,17 @@ from msgspec import Struct
 from planner.bill import (
     Bill,
     Ways,
+    busy_requests_in_flight,
     cheapest_month,
     containers_needed,
     make_bill,
     make_ways,
     overtaking_requests_per_hour,
     requests_per_hour_carried,
+    service_s,
 )
+from planner.cost import SECONDS_PER_HOUR
+from planner.workload import in_flight_per_container
 
 if TYPE_CHECKING:
     from planner.catalog.account_plans import AccountPlan
@@ -44,6 +49,13 @@ class Month(Struct, frozen=True):
     account: AccountPlan | None
     cheapest: tuple[Option, Bill] | None
     crossing: Crossing | None
+    busy_requests_in_flight: int  # or fewer, in 99 moments of 100, while none of them waits
+    in_flight_per_container: int  # from there on the provider may start another
+
+    @property
+    def busy_containers(self) -> int:
+        """As many as it takes to serve those at once."""
+        return max(1, ceil(self.busy_requests_in_flight / self.in_flight_per_container))
 
 
 def make_month(plan: Plan, rates: Rates, account: AccountPlan | None = None) -> Month | None:
@@ -68,6 +80,8 @@ def make_month(plan: Plan, rates: Rates, account: AccountPlan | None = None) -> 
         account=account,
         cheapest=cheapest if cheapest and cheapest[0] is not option else None,
         crossing=_crossing(plan, option, rates, weights_bytes),
+        busy_requests_in_flight=busy_requests_in_flight(asked / SECONDS_PER_HOUR, service_s(option, load)),
+        in_flight_per_container=in_flight_per_container(load, option.engine.max_num_seqs),
     )
 
 

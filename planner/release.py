@@ -12,6 +12,7 @@ from msgspec.structs import asdict
 from planner.errors import SpecError
 from planner.serve_args import serve_args
 from planner.spec.dump import dump_spec
+from planner.workload import in_flight_per_container
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +117,7 @@ def make_release(
             ]
         )
     weights_bytes = plan.checkpoint.checkpoint_bytes
-    concurrency = max(1, min(plan.workload.requests or plan.workload.concurrency, engine.max_num_seqs))
+    concurrency = in_flight_per_container(plan.workload, engine.max_num_seqs)
     return Release(
         name=spec.name,
         target=spec.target,

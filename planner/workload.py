@@ -52,6 +52,11 @@ def _clipped(input_tokens: int | None, output_tokens: int | None, longest: int) 
     return input_tokens, output_tokens
 
 
+def in_flight_per_container(workload: Workload, max_num_seqs: int) -> int:
+    """Requests that one container is meant to have at a time: from there on the provider starts another."""
+    return max(1, min(workload.requests or workload.concurrency, max_num_seqs))
+
+
 def workload_warnings(workload: Workload, longest: int) -> Iterator[str]:
     """A load whose mean request is longer than the model's own limit (a limit in the spec is held against it there)."""
     if workload.request_tokens > longest:

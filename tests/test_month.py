@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
+from planner.bill import busy_requests_in_flight
 from planner.cli import gpuplan, main
 
 if TYPE_CHECKING:
@@ -126,6 +127,47 @@ def test_replicas_where_one_container_cannot_carry_the_load(
     text = plan(tmp_path, *changes, as_json=False).stdout
     assert words in " ".join(text.split())
     assert ("Set scaling.max_containers: 3." in text) == bool(unserved)
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (3, "and a container takes 32; for them up to 2 containers may start, where this bill counts 1."),
+        (
+            1,
+            "and a container takes 32; serving them at once takes 2 containers; with scaling.max_containers: 1 they wait.",
+        ),
+    ],
+)
+def test_peaks_that_the_bill_does_not_count_by_hand(tmp_path: Path, most: int, words: str) -> None:
+    """40,000 requests an hour of 2.65 s: 11.1111 a second x 2.65 s = 29.4444 in flight on average.
+
+    Poisson around that: 42 or fewer in 98.88 % of all moments, 43 or fewer in 99.28 %. One container takes 32.
+    """
+    changes = ("workload.requests_per_hour=40000", f"scaling.max_containers={most}")
+    month = document(tmp_path, *changes)["month"]
+    assert (month["replicas"], month["busy_requests_in_flight"], month["busy_containers"]) == (1, 43, 2)
+    text = " ".join(plan(tmp_path, *changes, as_json=False).stdout.split())
+    assert f"up to 43 are in flight in 99 moments of 100, {words}" in text
+
+
+@pytest.mark.parametrize(
+    ("mean", "in_flight"),
+    [
+        (0.01, 0),  # e^-0.01 = 0.99005: none in 99.005 % of all moments
+        (0.0101, 1),  # e^-0.0101 = 0.98995
+        (1.0, 4),  # 1 + 1 + 1/2 + 1/6 = 2.66667 of e = 98.10 %, and 1/24 more 99.63 %
+        (1e6, 1_002_327),  # 1,000,000 + 2.326348 x 1,000, and 0.7 for the skew ((z^2 - 1) / 6)
+        (4e6, 4_004_653),
+    ],
+)
+def test_requests_in_flight_at_a_busy_moment(mean: float, in_flight: int) -> None:
+    assert busy_requests_in_flight(mean / 2.0, 2.0) == in_flight
+
+
+def test_a_quiet_load_has_no_peaks_to_tell(tmp_path: Path) -> None:
+    assert document(tmp_path)["month"]["busy_containers"] == 1
+    assert "moments of 100" not in plan(tmp_path, as_json=False).stdout
 
 
 @pytest.mark.parametrize("load", [0.01, 1, 200, 1e5, 1e9])

@@ -56,6 +56,7 @@ def month_lines(plan: Plan, month: Month | None) -> Iterator[Line]:
         yield Line(text)
     yield from _wrapped(" + ".join(f"{line.name} {usd(line.usd)}" for line in bill.lines), "dim")
     yield from _replicas(month, option)
+    yield from _peaks(month, scaling.max_containers)
     yield from _break_even(month)
     if month.account and bill.credit_usd:
         yield from _wrapped(
@@ -93,6 +94,20 @@ def _replicas(month: Month, option: Option) -> Iterator[Line]:
         yield from _wrapped(f"{carried}; a cold start takes {bill.cold_start_s:.0f} s and is paid.", "dim")
 
 
+def _peaks(month: Month, most: int) -> Iterator[Line]:
+    """What the bill does not count: requests come at random, and a provider may start containers for a peak."""
+    replicas, wanted = month.bill.replicas, month.busy_containers
+    if month.bill.unserved_requests_per_hour > 0 or wanted <= replicas:
+        return
+    then = f"for them up to {min(wanted, most)} containers may start, where this bill counts {replicas}"
+    if most <= replicas:
+        then = f"serving them at once takes {wanted} containers; with scaling.max_containers: {most} they wait"
+    yield from _wrapped(
+        f"Requests come at random: up to {count(month.busy_requests_in_flight)} are in flight in 99 moments of 100,"
+        f" and a container takes {count(month.in_flight_per_container)}; {then}."
+    )
+
+
 def _break_even(month: Month) -> Iterator[Line]:
     load = month.ways.break_even_requests_per_hour
     yield from _wrapped(f"Above {count(load)} requests an hour per container, scaling to zero saves under 5 %.")
@@ -115,6 +130,8 @@ def month_document(month: Month | None) -> dict[str, Any] | None:
         "account_plan": month.account.name if month.account else None,
         "carried_requests_per_hour": month.carried_requests_per_hour,
         "containers_needed": month.containers_needed,
+        "busy_requests_in_flight": month.busy_requests_in_flight,
+        "busy_containers": month.busy_containers,
         "scaled_to_zero": _bill_document(ways.scaled_to_zero),
         "always_warm": _bill_document(ways.always_warm),
         "break_even_requests_per_hour": ways.break_even_requests_per_hour,
