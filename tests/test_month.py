@@ -135,7 +135,8 @@ def test_replicas_where_one_container_cannot_carry_the_load(
         (3, "and a container takes 32; for them up to 2 containers may start, where this bill counts 1."),
         (
             1,
-            "and a container takes 32; serving them at once takes 2 containers; with scaling.max_containers: 1 they wait.",
+            "and a container takes 32; serving them at once takes 2 containers; "
+            "with scaling.max_containers: 1 they wait.",
         ),
     ],
 )
