@@ -106,6 +106,7 @@ def test_groups_of_an_image_encoder_count_where_it_is_loaded_and_split() -> None
     assert refuse(facts, "H100", 1) is None
     assert refuse(facts, "H100", 8, extra_args={"language-model-only": True}) == refusal  # it is made without memory
     assert refuse(replace(facts, tower_heads=12), "H100", 8) is None
+    assert refuse(model(published="gptq", tower=(proj,)), "H100", 8) is None  # its tensors would say
 
 
 def test_heads_of_an_image_encoder_must_divide_though_only_text_is_served() -> None:

@@ -34,10 +34,15 @@ class QuantizedModule(Struct, frozen=True):
 def quantized_modules(
     facts: ModelFacts, online: str | None = None, *, with_tower: bool = True
 ) -> tuple[QuantizedModule, ...]:
-    """Every (module, scheme) of the layers and of the tower once, in order of appearance."""
+    """Every (module, scheme) of the layers and of the tower once, in order of appearance.
+
+    Not the tower of GPTQ: its config.json names nothing that is left alone, vLLM asks the checkpoint's tensors
+    (auto_gptq.py maybe_update_config), and published ones leave towers alone.
+    """
     quantization = engine_quantization(facts, online)
     if quantization.method is None:
         return ()
+    with_tower = with_tower and quantization.method != "auto_gptq"
     kinds, order = layer_kinds(facts, quantization)
     found: dict[tuple[Module, Scheme], QuantizedModule] = {}
     for kind, (layer, schemes) in enumerate(kinds):
