@@ -369,6 +369,15 @@ def test_a_rollback_of_what_changed_meanwhile_is_refused(
     assert world.of_rpc("AppRollback") == []
 
 
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_of_no_width_hides_no_container(
+    columns: str, spec: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert gpuplan("deploy", spec, "--yes").code == 0
+    assert json.loads(gpuplan("status", spec, "--json").out)["running"]["containers"] == 1
+
+
 def test_logs_of_nothing(spec: Path) -> None:
     done = gpuplan("logs", spec)
     assert done.code == 7

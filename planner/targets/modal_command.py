@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GRACE_S = 5.0  # after an interrupt, for the client to tell the server
 KEPT_LINES = 200
+# Lines as they are said, whatever terminal we have: the client wraps (and, at no columns, leaves out) what it prints.
+PLAIN = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
 CHILD = Path(__file__).with_name("modal_child.py")
 
 
@@ -40,7 +42,7 @@ def modal_lines(arguments: Sequence[str], folder: Path | None, timeout_s: float)
         text=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, **PLAIN},
         start_new_session=True,
         pass_fds=(reading,),
     )
