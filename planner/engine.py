@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from planner.engine_dtypes import layers_alone_name_it, resolve_dtype, resolve_kv_cache_dtype
 from planner.engine_flags import flag_value, gib_flag, number_flag, switched
@@ -121,13 +122,23 @@ def resolve_engine(spec: Spec, facts: ModelFacts, gpu: Gpu, tp: int, pp: int) ->
         layers_name_kv_dtype=layers_alone_name_it(asked.kv_cache_dtype, facts),
         block_size=number_flag(flags, "block-size"),
         mamba_cache_mode=mamba_cache_mode(facts, rules, prefix_caching),
-        max_concurrent_batches=pp + 1 if switched(flags, "async-scheduling", default=True) else pp,
+        max_concurrent_batches=batches_in_flight(flags, pp),
         kv_cache_memory_bytes=number_flag(flags, "kv-cache-memory-bytes"),
         num_gpu_blocks_override=number_flag(flags, "num-gpu-blocks-override"),
         cpu_offload_bytes=gib_flag(flags, "cpu-offload-gb"),
         decode_context_parallel_size=number_flag(flags, "decode-context-parallel-size") or 1,
         most_captured_seqs=number_flag(flags, "max-cudagraph-capture-size"),
     )
+
+
+def in_stages(engine: EngineConfig, pp: int) -> EngineConfig:
+    """The same engine in ``pp`` pipeline stages: nothing else of it depends on their number."""
+    return replace(engine, max_concurrent_batches=batches_in_flight(engine.extra_args, pp))
+
+
+def batches_in_flight(flags: Mapping[str, Any], pp: int) -> int:
+    """One per pipeline stage, and one more under async scheduling (config/vllm.py max_concurrent_batches)."""
+    return pp + 1 if switched(flags, "async-scheduling", default=True) else pp
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from planner.cost import Hour
 from planner.make_plan import find_cheapest
 from planner.throughput.measured import rows_of
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from planner.catalog import Catalog
-    from planner.cost import Hour
     from planner.measurements import Measurement
     from planner.plan import Option, Plan
     from planner.spec import Spec
@@ -53,13 +53,23 @@ def find_hints(plan: Plan, catalog: Catalog, *, measurements: Sequence[Measureme
     hints = []
     dearest = plan.chosen.cost.usd_per_hour if plan.chosen else None
     seen = rows_of(measurements, plan.checkpoint.repo)
-    hours: dict[tuple[str, int], Hour] = {}  # no change below changes a price
+    hours = hours_of(plan.options)  # no change below changes a price
     for change in _changes(plan):
         spec = change.applied_to(plan.spec)
         other = find_cheapest(spec, plan.facts, catalog, seen=seen, below_usd_per_hour=dearest, hours=hours)
         if other and (hint := _hint(change, plan.chosen, other)):
             hints.append(hint)
     return tuple(sorted(hints, key=lambda hint: -(hint.usd_per_hour_saved or 0)))
+
+
+def hours_of(options: Sequence[Option]) -> dict[tuple[str, int], Hour]:
+    """What an hour costs by GPU as sold and count."""
+    return {
+        (option.candidate.sold_as, option.candidate.count): Hour(
+            option.cost.lines, option.cost.gpu_usd_per_hour, option.cost.usd_per_hour
+        )
+        for option in options
+    }
 
 
 LEAST_SAVING = 0.01  # of the price per hour; below that a hint is noise

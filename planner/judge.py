@@ -12,10 +12,9 @@ from planner.checks.kv_cache import check_kv_cache
 from planner.checks.memory import check_asked_pool, check_memory
 from planner.checks.slo import check_budget, check_slo
 from planner.cost import make_cost, make_hour
-from planner.engine import resolve_engine
+from planner.engine import in_stages, resolve_engine
 from planner.memory.account import Stage, loaded_bytes, make_memory, stage_pools
 from planner.memory.kv_cache import highest_concurrency, longest_context, plan_kv_cache, stage_layouts
-from planner.memory.workspace import longest_beside_workspace
 from planner.plan import Option
 from planner.rejection import Rejection
 from planner.throughput import predict
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from planner.candidates import Candidate
+    from planner.catalog import Gpu
     from planner.catalog.rates import Rates
     from planner.checks.refusal import Refusal
     from planner.cost import Hour
@@ -52,8 +52,15 @@ class Question(Struct, frozen=True):
         """The engine on this GPU; every candidate of a GPU and as many stages runs the same."""
         gpu, tp, pp = candidate.gpu, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
         found = self.engines.get((gpu.name, pp))
+        if found is None and pp > 1:
+            found = self.engines[gpu.name, pp] = in_stages(self.engine_on(gpu, tp), pp)
+        return found or self.engine_on(gpu, tp)
+
+    def engine_on(self, gpu: Gpu, tp: int) -> EngineConfig:
+        """The engine on this GPU in one pipeline stage."""
+        found = self.engines.get((gpu.name, 1))
         if found is None:
-            found = self.engines[gpu.name, pp] = resolve_engine(self.spec, self.facts, gpu, tp, pp)
+            found = self.engines[gpu.name, 1] = resolve_engine(self.spec, self.facts, gpu, tp, 1)
         return found
 
     def hour_of(self, candidate: Candidate) -> Hour:
@@ -83,6 +90,8 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
     if assumed is None and (refusal := check_asked_pool(candidate, engine, memories, available)):
         return _rejection(candidate, refusal)
     if facts.is_mla and assumed is None:
+        from planner.memory.workspace import longest_beside_workspace
+
         longest = longest_beside_workspace(facts, candidate.gpu, engine, (tp, pp), layouts, available)
     else:
         longest = longest_context(layouts, available, engine)

@@ -7,7 +7,6 @@ measurements.jsonl in the user's data folder; --measurements FILE adds more. A r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
 from datetime import date as day
 from functools import lru_cache
@@ -205,6 +204,8 @@ def row_values(row: Measurement) -> dict[str, Any]:
 
 def append_rows(rows: Iterable[Measurement], path: Path | None = None) -> Path:
     """Add rows to the user's own (or to ``path``), a line each."""
+    import json  # a plan that reads no rows of the user's starts without it
+
     path = path or own_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
@@ -236,6 +237,8 @@ def _objects(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(text: str, place: str) -> Any:
+    import json
+
     try:
         return json.loads(text)
     except ValueError as error:

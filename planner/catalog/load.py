@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
+from msgspec.json import decode
 
 from planner.catalog.folders import config_folder
 from planner.catalog.gpus import Gpu, make_gpus
@@ -90,5 +90,5 @@ def user_files(target: str) -> tuple[Path, ...]:
 
 
 def _read(name: str) -> dict[str, list[Row]]:
-    data: dict[str, list[Row]] = json.loads((HERE / f"{name}.json").read_bytes())
+    data: dict[str, list[Row]] = decode((HERE / f"{name}.json").read_bytes())
     return data

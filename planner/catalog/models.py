@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.json import decode
 
 from planner.model.identity import Checkpoint
 
@@ -18,7 +19,7 @@ def load_model(repo: str) -> Checkpoint | None:
     """The shipped facts of org/name, spelled as on the hub. None where there are none."""
     path = FOLDER / f"{repo.replace('/', '--')}.json"
     try:
-        row = json.loads(path.read_bytes())
+        row = decode(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError, OSError):
         return None
     return checkpoint_from(row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +53,8 @@ def plan(spec: str, as_json: bool, out: Path | None, html: Path | None, **asked:
 
         write_plan_report(planned.plan, hints, html)
     if as_json:
+        import json
+
         from planner.explain.json import plan_document
 
         click.echo(json.dumps(plan_document(planned.plan, hints, month_of(planned)), indent=2, ensure_ascii=False))

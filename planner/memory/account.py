@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from planner.memory.activations import peak_activation_bytes
 from planner.memory.blocks import stage_block_bytes
-from planner.memory.offload import offloaded_bytes
 from planner.memory.runtime import cuda_graph_bytes, non_torch_bytes, outside_bytes
 from planner.memory.stages import first_alike
 from planner.memory.weights import stage_loading_bytes
@@ -79,6 +78,8 @@ def loaded_bytes(
     loading = (stage_block_bytes if in_blocks else stage_loading_bytes)(facts, gpu, engine, tp, pp)
     if not engine.cpu_offload_bytes:
         return loading
+    from planner.memory.offload import offloaded_bytes
+
     return tuple(nbytes - offloaded_bytes(facts, gpu, engine, tp, pp, stage) for stage, nbytes in enumerate(loading))
 
 

@@ -12,7 +12,6 @@ from planner.engine import V0_33, model_limit
 from planner.memory.block_sizes import block_sizes
 from planner.memory.cache_layers import cache_layers
 from planner.memory.kv_groups import UngroupableError, group_counts, group_layers, stage_block_bytes
-from planner.memory.kv_packed import packed_groups
 from planner.memory.kv_settings import kv_settings
 from planner.memory.kv_specs import blocks_per_request
 from planner.memory.make_specs import make_spec
@@ -78,12 +77,12 @@ def _whole_layout(facts: ModelFacts, settings: KvSettings) -> KvLayout:
     ]
     ungroupable = None
     try:
-        packed = facts.packed_kv_cache and settings.rules >= V0_33
-        groups = (
-            packed_groups(buckets)
-            if packed
-            else group_layers(buckets, settings.rules, hybrid_manager=settings.hybrid_manager)
-        )
+        if facts.packed_kv_cache and settings.rules >= V0_33:
+            from planner.memory.kv_packed import packed_groups
+
+            groups = packed_groups(buckets)
+        else:
+            groups = group_layers(buckets, settings.rules, hybrid_manager=settings.hybrid_manager)
     except UngroupableError as error:
         groups, ungroupable = (), str(error)
     return KvLayout(

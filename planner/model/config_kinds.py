@@ -6,7 +6,6 @@ null always means "not stated". A new key without a kind is merely not checked (
 
 from __future__ import annotations
 
-import json
 import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -261,5 +260,7 @@ def _named_problems(parts: Any, fields: Mapping[str, Kind], path: str) -> Iterat
 
 
 def _shown(value: Any) -> str:
+    import json
+
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +73,10 @@ def _folder(repo: str) -> Path:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        row = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        import json  # a plan that finds nothing here starts without it
+
+        row = json.loads(content)
     except (OSError, ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and row.get("format") == FORMAT else None
@@ -84,6 +86,7 @@ def _write(path: Path, row: dict[str, Any]) -> None:
     """Whole or not at all: other processes may be reading."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        import json
         import tempfile  # costs more than the rest of an offline plan's reading
 
         handle, temporary = tempfile.mkstemp(dir=path.parent)
