@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.model.architectures.assemble import Body, assemble
-from planner.model.architectures.blocks import Heads, attention, attention_cache, gated_mlp, norm, plain_mlp
+from planner.model.architectures.blocks import (
+    Heads,
+    attention,
+    attention_cache,
+    attention_scales,
+    gated_mlp,
+    norm,
+    plain_mlp,
+)
 from planner.model.architectures.dense import Shape, llama_layers, llama_like, read_heads, rope_of
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import frequencies, rope_cache, rope_parameters
 from planner.model.architectures.windows import layer_windows
-from planner.model.facts import Layer, Parameter
+from planner.model.facts import Layer, Linear, Output, Parameter
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -29,6 +37,7 @@ VAULTGEMMA_HEAD_DIM = 256  # transformers' VaultGemmaConfig.head_dim
 GLM_HEAD_DIM = 128  # transformers' GlmConfig.head_dim
 XIELU_SCALARS = ("alpha_p", "alpha_n", "beta", "eps")  # vllm layers/activation.py XIELU
 
+LOOPS, LOOP_WINDOW = 2, 64  # IQuestLoopCoderModel: loop_num, loop_window_size
 PANGU_NORMS = ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm")
 
 
@@ -139,6 +148,29 @@ def hyperclovax(config: Config) -> ModelFacts:
     norms = ("input_layernorm", "post_attention_layernorm")
     more = ("post_norm1", "post_norm2") if text_config(config).get("use_post_norm") else ()
     return llama_like(config, Shape(norms=norms + more))
+
+
+def iquest_loop(config: Config) -> ModelFacts:
+    """Llama run twice over its layers: the second pass has windowed caches of its own and a gate for each head."""
+    text = text_config(config)
+    plain = llama_like(config)
+    heads = read_heads(text)
+    window = optional(text, "loop_window_size", default=LOOP_WINDOW)
+    passes = optional(text, "loop_num", default=LOOPS) - 1
+    gate = Linear(
+        "gate_projections.gate_proj",
+        heads.hidden_size // heads.num_heads,
+        (Output(heads.num_heads, heads.num_heads),),
+        "column",
+        bias=True,
+    )
+    scales = attention_scales() * passes
+    caches = (attention_cache(heads, "sliding_window", window),) * passes
+    runs = tuple(
+        replace(run, layer=Layer((*run.layer.modules, gate, *scales), run.layer.caches + caches))
+        for run in plain.layers
+    )
+    return replace(plain, layers=runs, supports_pp=False, needs_trust_remote_code=True)
 
 
 def apertus(config: Config) -> ModelFacts:

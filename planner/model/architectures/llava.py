@@ -63,6 +63,19 @@ def llava_onevision(config: Config) -> ModelFacts:
     return with_newline(beside(config, (*encoder, *layers), *PREFIXES))
 
 
+def rvl(config: Config) -> ModelFacts:
+    """R-4B: LLaVA-OneVision with a norm before a projector that always has biases, on every pipeline stage."""
+    encoder, width = image_encoder(config, -1)
+    size = required(nested_text(config), "hidden_size")
+    layers = (
+        *norm("multi_modal_projector.pre_norm", width, bias=True),
+        replicated("multi_modal_projector.linear_1", width, size, bias=True, quantizable=False),
+        replicated("multi_modal_projector.linear_2", size, size, bias=True, quantizable=False),
+    )
+    facts = with_newline(beside(config, encoder, *PREFIXES))
+    return replace(facts, everywhere=(*facts.everywhere, *layers), needs_trust_remote_code=True)
+
+
 def cohere2_vision(config: Config) -> ModelFacts:
     """Command A Vision: all of SigLIP, and a gated projector that is never quantized."""
     encoder, width = whole_siglip(config)
@@ -77,9 +90,8 @@ def cohere2_vision(config: Config) -> ModelFacts:
 
 
 def with_newline(facts: ModelFacts) -> ModelFacts:
-    """A parameter of the model itself: every pipeline stage has it, with and without the encoder."""
-    newline = Parameter("image_newline", (facts.hidden_size,))
-    return replace(facts, everywhere=(*facts.everywhere, newline))
+    """A parameter that is made with the encoder, so without memory where the encoder is left out."""
+    return replace(facts, tower=(*facts.tower, Parameter("image_newline", (facts.hidden_size,))))
 
 
 def mistral3(config: Config) -> ModelFacts:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import Heads, attention, attention_cache, experts, gated_mlp, router
 from planner.model.architectures.dense import Shape, norms_of
+from planner.model.architectures.nested import beside
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.rope import rope_cache
 from planner.model.architectures.step_tower import step_tower
@@ -31,6 +32,7 @@ PREFIXES = (
     ("model.language_model.", "language_model.model."),
     ("model.", "language_model.model."),
 )
+STEP_VL_PREFIXES = (("model.", "language_model.model."), ("lm_head.", "language_model.lm_head."))
 
 
 def step3p5(config: Config) -> ModelFacts:
@@ -52,6 +54,11 @@ def step3p5(config: Config) -> ModelFacts:
 def step3p7(config: Config) -> ModelFacts:
     """Step-3.5's text beside a perception encoder; vLLM reads both configs with the repository's Python code alone."""
     return replace(with_tower(step3p5(config), step_tower(config), *PREFIXES), needs_trust_remote_code=True)
+
+
+def step3_vl_10b(config: Config) -> ModelFacts:
+    """Any language model beside the same encoder; Step3-VL 10B has Qwen3."""
+    return replace(beside(config, step_tower(config), *STEP_VL_PREFIXES), needs_trust_remote_code=True)
 
 
 def unserved(config: Config) -> ModelFacts:

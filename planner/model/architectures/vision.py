@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from planner.model.architectures import dense, llama_kin, mla, moe
-from planner.model.architectures.reading import text_config
+from planner.model.architectures.blocks import replicated
+from planner.model.architectures.nested import beside
+from planner.model.architectures.reading import required, text_config
 from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR
 from planner.model.architectures.towers import (
     gemma3_tower,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from planner.model.architectures.reading import Config
     from planner.model.facts import ModelFacts
 
+HYPERCLOVAX_PREFIXES = (("model.vision_model.", "visual."), ("vision_model.", "visual."), ("model.", ""))
 LANGUAGE_PREFIX = "language_model.model.layers"
 # transformers' Gemma3TextConfig, where a checkpoint's text_config leaves the key out
 GEMMA3_TEXT = {
@@ -55,6 +58,14 @@ def qwen2_5_vl(config: Config) -> ModelFacts:
 def opencua(config: Config) -> ModelFacts:
     """Qwen2.5-VL whose config class is Python code of the repository."""
     return replace(qwen2_5_vl(config), needs_trust_remote_code=True)
+
+
+def hyperclovax_vision(config: Config) -> ModelFacts:
+    """HyperCLOVA X SEED's second: Qwen2.5-VL's tower and one more layer of plain torch before any language model."""
+    out, size = required(config["vision_config"], "out_hidden_size"), required(config["text_config"], "hidden_size")
+    projector = replicated("mm_projector", out, size, bias=True, quantizable=False)
+    tower = (*qwen2_5_vl_tower(config), projector)
+    return replace(beside(config, tower, *HYPERCLOVAX_PREFIXES), needs_trust_remote_code=True)
 
 
 def exaone4_5(config: Config) -> ModelFacts:
