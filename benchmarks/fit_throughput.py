@@ -55,6 +55,7 @@ PRIORS: dict[Any, tuple[float, float]] = {
     "expert_layer_s": (20e-6, 0.1),
     "narrow_expert_layer_s": (40e-6, 0.1),
     "narrow_layer_s": (10e-6, 0.1),
+    "block_layer_s": (15e-6, 0.1),  # four kernels of 3 to 5 us
     "nvlink_efficiency": (0.38, 1),  # vLLM's all-reduces of 1 to 64 MB (aiconfigurator, custom_allreduce_perf)
     "pcie_efficiency": (0.5, 0.4),
     "nvlink_s": (5e-6, 1),  # of 128 bytes: 4.3 to 5.7 us on A100, H100 and H200, 6.6 to 7.4 us on B200 and B300

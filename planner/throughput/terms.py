@@ -229,6 +229,7 @@ def make_terms(
         work.layers * constants.layer_of(gpu)
         + _expert_layers_s(work, candidate, engine, constants)
         + work.narrow_layers * constants.narrow_layer_s
+        + work.block_layers * constants.block_layer_s
         + min(work.layers, sum(c.layers for c in work.caches if not c.kv_heads)) * constants.latent_layer_s
     )
     launch_s = work.layers * era.launch_s

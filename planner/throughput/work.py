@@ -77,6 +77,7 @@ class Work(Struct, frozen=True):
     hidden_size: int
     layers: int
     narrow_layers: int  # layers whose activations are quantized before each product
+    block_layers: int  # of them those quantized in blocks, each with a scale found on the way
     reductions: int
     norm_reductions: int  # of one number a token: a norm over what is divided over ranks
 
@@ -89,7 +90,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
     matrices: list[Matrices] = []
     experts: list[ExpertLayers] = []
     caches: list[CacheLayers] = []
-    reductions = norm_reductions = narrow_layers = first = 0
+    reductions = norm_reductions = narrow_layers = block_layers = first = 0
     for run in facts.layers:
         prefix = f"{facts.layers_prefix}.{first + run.count // 2}"  # exceptions sit at a run's ends
         found = [*_linears(run, prefix, quantization, itemsize)]
@@ -99,6 +100,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         caches += [_cache_layers(cache, run, facts.index_topk) for cache in run.layer.caches]
         formats = {part.format for part in found} | {part.format for part in routed}
         narrow_layers += run.count * bool(formats & NARROW)
+        block_layers += run.count * _has_blocks(run, prefix, quantization)
         reductions += run.count * _reductions(run.layer)
         norm_reductions += run.count * any(map(_norms_over_ranks, run.layer.modules))
         first += run.count
@@ -111,6 +113,7 @@ def count_work(facts: ModelFacts, dtype: str, online_quantization: str | None = 
         hidden_size=facts.hidden_size,
         layers=facts.num_hidden_layers,
         narrow_layers=narrow_layers,
+        block_layers=block_layers,
         reductions=reductions,
         norm_reductions=norm_reductions,
     )
@@ -181,6 +184,13 @@ def _scheme(
     module: Linear | Experts, name: str, kind: ModuleKind, quantization: Quantization, parts: tuple[str, ...]
 ) -> Scheme | None:
     return scheme_for(quantization, name, kind, parts) if module.quantizable else None
+
+
+def _has_blocks(run: LayerRun, prefix: str, quantization: Quantization) -> bool:
+    """Whether a layer's weights, and so its activations, have scales per block (DeepSeek's FP8)."""
+    linears = (module for module in run.layer.modules if isinstance(module, Linear))
+    schemes = (_scheme(module, f"{prefix}.{module.name}", "linear", quantization, ()) for module in linears)
+    return any(scheme is not None and scheme.block is not None for scheme in schemes)
 
 
 def _cache_layers(cache: Cache, run: LayerRun, index_topk: int) -> CacheLayers:
