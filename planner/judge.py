@@ -82,7 +82,12 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
             return _rejection(candidate, refusal)
 
     assumed = question.assume_kv_bytes
+    chosen, limit = spec.engine.max_model_len == "auto", engine.max_model_len
     memories = make_memory(facts, candidate.gpu, engine, tp, pp, in_blocks=assumed is None)
+    if chosen and facts.is_mla and assumed is None and check_memory(candidate, engine, memories):
+        # a shorter context takes a smaller workspace (memory/workspace.py)
+        engine = replace(engine, max_model_len=min(limit, question.workload.request_tokens))
+        memories = make_memory(facts, candidate.gpu, engine, tp, pp, in_blocks=True)
     if assumed is None and (refusal := check_memory(candidate, engine, memories)):
         return _rejection(candidate, refusal)
     layouts = stage_layouts(facts, candidate.gpu, engine, tp, pp)
@@ -95,10 +100,10 @@ def judge(question: Question, candidate: Candidate) -> Option | Rejection:
         longest = longest_beside_workspace(facts, candidate.gpu, engine, (tp, pp), layouts, available)
     else:
         longest = longest_context(layouts, available, engine)
-    if spec.engine.max_model_len == "auto":
+    if chosen:
         # a context that the load does not fit is none
         least = question.workload.request_tokens if assumed is None else 0
-        engine = replace(engine, max_model_len=min(engine.max_model_len, max(longest, least)))
+        engine = replace(engine, max_model_len=min(limit, max(longest, least)))
         if facts.is_mla and assumed is None:
             memories = make_memory(facts, candidate.gpu, engine, tp, pp, in_blocks=True)
             available = stage_pools(engine, memories, layouts)

@@ -232,7 +232,7 @@ def shuffled(shuffle: Any) -> Any:
 LENGTH = """\
 name: longest
 model: {{repo: {repo}, trust_remote_code: true}}
-engine: {{max_model_len: {length}}}
+engine: {{max_model_len: {length}, gpu_memory_utilization: {share}}}
 gpu: {{types: [{gpu}], counts: [{count}]}}
 """
 TIGHT = [  # one model of each kind of cache, where its memory and not its own limit decides
@@ -261,10 +261,19 @@ def test_the_longest_context_said_is_valid_when_typed_and_a_block_more_is_not(
             assert split not in {split_of(one.candidate) for one in longer.options}
 
 
-def plan_at(repo: str, gpu: str, count: int, length: str | int) -> Plan:
+@pytest.mark.parametrize(("gpu", "count", "share"), [("T4", 5, 0.9), ("L4", 4, 0.7)])
+def test_auto_starts_where_a_typed_length_leaves_the_workspace_small_enough(gpu: str, count: int, share: float) -> None:
+    splits = [
+        {split_of(option.candidate) for option in plan_at("zai-org/GLM-4.7-Flash", gpu, count, asked, share).options}
+        for asked in ("auto", 2048)
+    ]
+    assert splits[0] == splits[1] != set()
+
+
+def plan_at(repo: str, gpu: str, count: int, length: str | int, share: float = 0.9) -> Plan:
     checkpoint = catalog().find_model(repo)
     assert checkpoint is not None, repo
-    text = LENGTH.format(repo=repo, gpu=gpu, count=count, length=length)
+    text = LENGTH.format(repo=repo, gpu=gpu, count=count, length=length, share=share)
     return make_plan(parse_spec(text, "a test"), checkpoint, catalog(), today=TODAY)
 
 
