@@ -52,12 +52,16 @@ def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     [
         ("nowhere/x.yaml", "no such file; type the path of a spec, or run: gpuplan init"),
         (".", "is a folder; type the path of a spec in it"),
+        (
+            "plan.json",
+            "no such file; type the path of a spec or a saved plan, or save one: gpuplan plan SPEC --out PATH",
+        ),
     ],
 )
 def test_a_path_that_cannot_be_read(name: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(str(tmp_path / name))
-    assert str(caught.value) == f"{tmp_path / name}: {words}"
+    assert str(caught.value) == f"{tmp_path / name}: {words.replace('PATH', str(tmp_path / name))}"
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,8 @@ def _nearest(path: Path) -> str:
     specs = {entry.stem: entry for entry in siblings if entry.suffix in SUFFIXES}
     if near := did_you_mean(path.stem, specs):
         return f"did you mean {specs[near]}?"
+    if path.suffix == ".json":
+        return f"type the path of a spec or a saved plan, or save one: gpuplan plan SPEC --out {path}"
     if path.suffix in SUFFIXES or len(path.parts) > 1:
         return "type the path of a spec, or run: gpuplan init"
     if model := near_model(path.name):
