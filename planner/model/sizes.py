@@ -19,6 +19,7 @@ WHOLE_HEADS = frozenset(
         "jais2",
         "llama",
         "minicpm3",
+        "molmo2_text",
         "vaultgemma",
     )
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # vLLM's class -> the family's module and function here; a module is loaded when one of its models is asked for
 ARCHITECTURES: dict[str, str] = {
+    "AXK1ForCausalLM": "mla.axk1",
     "AfmoeForCausalLM": "scored_moe.afmoe",
     "ApertusForCausalLM": "llama_kin.apertus",
     "ArceeForCausalLM": "llama_kin.arcee",

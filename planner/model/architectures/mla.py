@@ -146,6 +146,14 @@ def deepseek(config: Config) -> ModelFacts:
     return assemble(config, deepseek_layers(text, gate_dtype), body)
 
 
+def axk1(config: Config) -> ModelFacts:
+    """A.X K1: DeepSeek V3 with a norm behind each MLP; a head that is never tied."""
+    facts = deepseek({**config, "tie_word_embeddings": False})
+    extra = norm("post_mlp_layernorm", facts.hidden_size)
+    runs = [replace(run, layer=replace(run.layer, modules=(*run.layer.modules, *extra))) for run in facts.layers]
+    return replace(facts, layers=tuple(runs))
+
+
 def sarvam(config: Config) -> ModelFacts:
     """Sarvam: DeepSeek's attention before Ling's experts, its query's first projection apart from the keys'."""
     text = text_config(config)
