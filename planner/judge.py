@@ -18,6 +18,7 @@ from planner.memory.kv_cache import highest_concurrency, longest_context, plan_k
 from planner.plan import Option
 from planner.rejection import Rejection
 from planner.throughput import predict
+from planner.throughput.terms import one_stage, terms_in_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from planner.memory.kv_cache import KvLayout
     from planner.model.facts import ModelFacts
     from planner.spec import Spec
+    from planner.throughput.terms import Terms
     from planner.workload import Workload
 
 
@@ -46,6 +48,7 @@ class Question(Struct, frozen=True):
     measurements: Sequence[Measurement] = ()
     assume_kv_bytes: int | None = None  # bytes per GPU; then memory, slo and budget are not judged
     engines: dict[tuple[str, int], EngineConfig] = field(default_factory=dict)  # by GPU and stages, once resolved
+    terms: dict[tuple[str, int], Terms] = field(default_factory=dict)  # by GPU and tensor parallel size
     hours: dict[tuple[str, int], Hour] = field(default_factory=dict)  # by GPU as sold and count, once priced
 
     def engine_of(self, candidate: Candidate) -> EngineConfig:
@@ -62,6 +65,14 @@ class Question(Struct, frozen=True):
         if found is None:
             found = self.engines[gpu.name, 1] = resolve_engine(self.spec, self.facts, gpu, tp, 1)
         return found
+
+    def terms_of(self, candidate: Candidate, engine: EngineConfig) -> Terms:
+        """The coefficients of its speed, which do not depend on max_model_len."""
+        rank = (candidate.gpu.name, candidate.tensor_parallel_size)
+        found = self.terms.get(rank)
+        if found is None:
+            found = self.terms[rank] = one_stage(self.facts, candidate, engine)
+        return terms_in_stages(found, candidate)
 
     def hour_of(self, candidate: Candidate) -> Hour:
         """What a container of it costs for an hour."""
@@ -124,7 +135,13 @@ def _option(
     spec = question.spec
     kv_cache = plan_kv_cache(layouts, available, engine)
     throughput = predict(
-        question.facts, candidate, engine, kv_cache, question.workload, measurements=question.measurements
+        question.facts,
+        candidate,
+        engine,
+        kv_cache,
+        question.workload,
+        measurements=question.measurements,
+        terms=question.terms_of(candidate, engine),
     )
     cost = make_cost(question.hour_of(candidate), throughput.output_tokens_per_second, question.workload)
     if question.assume_kv_bytes is None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from planner.throughput.constants import Constants
     from planner.throughput.load import Speed
     from planner.throughput.measured import Witness
+    from planner.throughput.terms import Terms
     from planner.workload import Workload
 
 SIGMAS = 1.645  # standard deviations on each side of 90 %
@@ -53,14 +54,15 @@ def predict(
     *,
     measurements: Sequence[Measurement] = (),
     constants: Constants = CONSTANTS,
+    terms: Terms | None = None,
 ) -> Throughput:
-    """The speed of ``candidate`` with its low and high.
+    """The speed of ``candidate`` with its low and high; its ``terms`` where they are at hand.
 
     ``measurements`` are rows of this model (measured.rows_of). One of the same configuration, load and engine
     version is the answer, marked measured. A near one (another load, another max_num_batched_tokens) corrects the
     model within its interval and narrows it; one of another version only narrows it.
     """
-    terms = make_terms(facts, candidate, engine, constants)
+    terms = terms or make_terms(facts, candidate, engine, constants)
     speed = run_load(terms, engine, kv_cache, workload, constants)
     work = count_work(facts, engine.dtype, engine.quantization)
     width = half_width(candidate, work, terms, speed)

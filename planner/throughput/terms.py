@@ -6,6 +6,7 @@ from math import log, log2, sqrt
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from planner.model.facts import ITEMSIZE_BYTES
 from planner.throughput.constants import CONSTANTS, FULL_GRAPHS, LARGE_GRAPHS, UNSORTED_EXPERTS
@@ -196,7 +197,26 @@ def make_terms(
     facts: ModelFacts, candidate: Candidate, engine: EngineConfig, constants: Constants = CONSTANTS
 ) -> Terms:
     """The coefficients of one configuration."""
-    gpu, tp, pp = candidate.gpu, candidate.tensor_parallel_size, candidate.pipeline_parallel_size
+    return terms_in_stages(one_stage(facts, candidate, engine, constants), candidate)
+
+
+def terms_in_stages(terms: Terms, candidate: Candidate) -> Terms:
+    """``terms`` of one stage for all of the candidate's: each holds its part of every request's cache."""
+    pp = candidate.pipeline_parallel_size
+    if pp == 1:
+        return terms
+    return replace(
+        terms,
+        state_bytes=terms.state_bytes / pp,
+        caches=tuple(replace(cache, token_bytes=cache.token_bytes / pp) for cache in terms.caches),
+        outside_bytes=terms.outside_bytes * (2 if candidate.tensor_parallel_size == 1 else 1),
+        stages=pp,
+    )
+
+
+def one_stage(facts: ModelFacts, candidate: Candidate, engine: EngineConfig, constants: Constants = CONSTANTS) -> Terms:
+    """The coefficients of as many GPUs as one pipeline stage has, were it the only one."""
+    gpu, tp = candidate.gpu, candidate.tensor_parallel_size
     work = count_work(facts, engine.dtype, engine.quantization)
     era = constants.era(engine.version)
     eager = engine.enforce_eager or era.eager
@@ -250,7 +270,7 @@ def make_terms(
         prompt_token_s=prompt_token_s,
         sample_s=LOGIT_BYTES * facts.vocab_size / read,
         state_s=2 * state_bytes / read,
-        state_bytes=state_bytes / pp,
+        state_bytes=state_bytes,
         experts=tuple(experts),
         caches=tuple(
             term
@@ -258,8 +278,8 @@ def make_terms(
             if c.elements_per_token or c.extra_bytes_per_token
             for term in _cache_terms(c, candidate, engine, constants)
         ),
-        outside_bytes=era.outside_bytes * (1 if tp * pp == 1 else 2),
-        stages=pp,
+        outside_bytes=era.outside_bytes * (1 if tp == 1 else 2),
+        stages=1,
         separate_prefill=era.separate_prefill,
         overlap=_overlaps(era, engine),
         overlap_norm=constants.overlap_norm,
@@ -321,7 +341,7 @@ def _cache_terms(
     extra = float(layers.layers * layers.extra_bytes_per_token)
     flops = arithmetic("dense", gpu, engine.dtype, constants) * constants.attention_efficiency
     read = kv_bandwidth(gpu, itemsize, constants)
-    held = (elements + extra) / candidate.pipeline_parallel_size
+    held = elements + extra
     pair_s = 2 * layers.layers * layers.score_width / tp / flops
     if layers.picked_tokens is None:
         yield CacheTerm((elements + extra) / read, held, pair_s, layers.window_tokens)
