@@ -127,13 +127,10 @@ CONFIG = _fields(
         " query_num audio_channels input_local_dim input_local_attn_heads input_local_intermediate_size"
         " projection_layers mm_embed_dim mm_posemb_size model_patch_size num_soft_tokens output_proj_dims"
         " audio_embed_dim pixel_hidden_size spatial_conv_size temporal_conv_size embedding_size visual_vocab_size"
-        " hidden_stride loop_window_size image_patch_size image_num_pos vit_hidden_size"
+        " hidden_stride loop_window_size vit_hidden_size"
         " cpe_max_size register_multiple video_temporal_patch_size": COUNT,
         "loop_num": whole(1, MOST_PARTS),
-        "vit_layers": Kind(
-            "a list of whole numbers, one at least", lambda value: bool(value) and is_list_of(INTEGER, value)
-        ),
-        "zero_expert_num additional_vocab_size conf_attention_context_right": COUNT_OR_NONE,
+        "zero_expert_num conf_attention_context_right": COUNT_OR_NONE,
         "num_attention_heads_per_layer sscp_conv_channel_size": each(COUNT),
         "max_position_embedding max_position_embeddings n_positions max_seq_len seq_length model_max_length"
         " max_target_positions"
@@ -169,8 +166,7 @@ CONFIG = _fields(
         " multi_query multi_query_attention new_decoder_architecture parallel_attn do_layer_norm_before use_cla"
         " block_auto_adjust_ff_dim standardize post_norm projector_use_layernorm qk_norm attention_sinks"
         " swa_attention_sink_enabled use_mla": FLAG,
-        "text_config llm_config language_config thinker_config vision_config vit_config adapter_config"
-        " audio_config projector_config"
+        "text_config llm_config language_config thinker_config vision_config audio_config projector_config"
         " rope_scaling rope_parameters attn_config"
         " ffn_config linear_attn_config sparse_attention_config img_token_compression_config attention_other_setting"
         " quantization_config attention ffn audio_processor img_processor embd_layer config args": MAPPING,
@@ -178,8 +174,6 @@ CONFIG = _fields(
     }
 )
 
-# Ovis 2.5 has -1 and "7|15|23|26" there, and reads neither
-VIT = {name: kind for name, kind in CONFIG.items() if name not in ("num_patches", "fullatt_block_indexes")}
 SPEECH = _fields(  # Phi-4-multimodal's audio_processor.config
     {
         "attention_dim attention_heads input_size linear_units kernel_size ext_pw_kernel_size ext_pw_out_channel"
@@ -208,12 +202,10 @@ QUANTIZATION = _fields(
 
 # The parts of the file that are read, and what stands in each.
 PARTS_READ = {
-    "vit_config": VIT,
     **dict.fromkeys(("text_config", "llm_config", "language_config", "thinker_config", "decoder"), CONFIG),
     **dict.fromkeys(("audio_config", "projector_config", "audio_processor", "img_processor", "args"), CONFIG),
     **dict.fromkeys(("config", "nemo_conv_settings", "relative_attention_bias_args"), SPEECH),
     **dict.fromkeys(("vision_config", "encoder_config", "attn_config", "ffn_config", "linear_attn_config"), CONFIG),
-    "adapter_config": CONFIG,
     **dict.fromkeys(("sparse_attention_config", "img_token_compression_config", "attention_other_setting"), CONFIG),
     **dict.fromkeys(("rope_scaling", "rope_parameters", "full_attention", "sliding_attention"), CONFIG),
     **dict.fromkeys(("chunked_attention", "linear_attention", "attention", "ffn"), CONFIG),

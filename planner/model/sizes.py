@@ -19,7 +19,6 @@ WHOLE_HEADS = frozenset(
         "jais2",
         "llama",
         "minicpm3",
-        "molmo2_text",
         "vaultgemma",
     )
 )

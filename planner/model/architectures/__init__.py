@@ -149,7 +149,6 @@ ARCHITECTURES: dict[str, str] = {
     "MistralLarge3ForCausalLM": "mla.deepseek",
     "MixtralForCausalLM": "moe.mixtral",
     "MllamaForConditionalGeneration": "mllama.mllama",
-    "Molmo2ForConditionalGeneration": "molmo.molmo2",
     "MolmoForCausalLM": "molmo.molmo",
     "MptForCausalLM": "dense.mpt",
     "NemotronForCausalLM": "classic.nemotron",

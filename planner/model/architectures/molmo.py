@@ -1,6 +1,6 @@
-"""Molmo: OLMo's or Qwen2's layers behind CLIP, whose sizes stand in vLLM's class alone; Molmo 2, with SigLIP's.
+"""Molmo: OLMo's or Qwen2's layers behind CLIP, whose sizes stand in vLLM's class alone.
 
-vllm/model_executor/models/{molmo,molmo2}.py. The config class is Python code of the repository.
+vllm/model_executor/models/molmo.py. The config class is Python code of the repository.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from planner.model.architectures.assemble import Body, assemble
 from planner.model.architectures.blocks import attention, attention_cache, gated_mlp, norm, plain_mlp, replicated
 from planner.model.architectures.dense import read_heads, rope_of
-from planner.model.architectures.reading import optional, required, text_config
-from planner.model.architectures.towers import dense_linear, self_attention, under
-from planner.model.facts import Embedding, Layer, Linear, Output, Parameter
+from planner.model.architectures.reading import optional, required
+from planner.model.architectures.towers import dense_linear, under
+from planner.model.facts import Embedding, Layer, Parameter
 
 if TYPE_CHECKING:
     from planner.model.architectures.blocks import Modules
@@ -52,67 +52,6 @@ def molmo(config: Config) -> ModelFacts:
     facts = assemble({**config, "tie_word_embeddings": bool(config.get("weight_tying"))}, layers, body)
     table = Embedding("model.embed_tokens", vocabulary + ADDITIONAL_VOCABULARY, size)
     return replace(facts, embedding=(table,))
-
-
-def molmo2(config: Config) -> ModelFacts:
-    """Head norms or norms over whole heads where asked for; a table of more tokens; every table on every stage."""
-    text = text_config(config)
-    size, heads, vocabulary = required(text, "hidden_size"), read_heads(text), required(text, "vocab_size")
-    wide = optional(text, "qk_norm_type", default="olmo") != "qwen3"
-    norms = (heads.num_heads, heads.num_kv_heads) if wide else (1, 1)
-    modules = (
-        *attention(heads, qkv_bias=bool(optional(text, "qkv_bias", default=True))),
-        *(
-            module
-            for name, count in zip("qk", norms, strict=True)
-            for module in norm(f"self_attn.{name}_norm", count * heads.head_dim)
-            if text.get("use_qk_norm")
-        ),
-        *rope_of(text, heads),
-        *gated_mlp(size, required(text, "intermediate_size")),
-        *norm("input_layernorm", size),
-        *norm("post_attention_layernorm", size),
-    )
-    layers = (Layer(modules, (attention_cache(heads),)),) * int(required(text, "num_hidden_layers"))
-    body = Body(
-        flags={"tables_everywhere": True, "needs_trust_remote_code": True, "name_prefixes": PREFIXES},
-        tower=_siglip_backbone(config["vit_config"], config["adapter_config"]),
-    )
-    facts = assemble({**config, "tie_word_embeddings": False}, layers, body)
-    more = optional(text, "additional_vocab_size", default=0)
-    return replace(facts, embedding=(Embedding("model.embed_tokens", vocabulary + more, size),))
-
-
-def _siglip_backbone(vision: Config, adapter: Config) -> Modules:
-    """SigLIP up to the deepest layer that is read; attention and a gated MLP bring its patches into the text."""
-    name, width, read = "vision_backbone", required(vision, "hidden_size"), required(adapter, "vit_layers")
-    layers = required(vision, "num_hidden_layers")
-    deepest = max(layer if layer >= 0 else layer + layers for layer in read) + 1
-    pooled, inner = required(adapter, "hidden_size"), required(adapter, "intermediate_size")
-    patch = required(vision, "image_patch_size")
-    block = (
-        *self_attention(width, required(vision, "num_attention_heads"), "attention", out="wo", qkv="merged_qkv"),
-        *plain_mlp(width, required(vision, "intermediate_size"), "feed_forward", names=("w1", "w2")),
-        *norm("attention_norm", width, bias=True),
-        *norm("ffn_norm", width, bias=True),
-    )
-    out = required(adapter, "text_hidden_size")
-    return (
-        Parameter(f"{name}.image_vit.positional_embedding", (required(vision, "image_num_pos"), width)),
-        replicated(f"{name}.image_vit.patch_embedding", 3 * patch * patch, width, bias=True, quantizable=False),
-        *(under(f"{name}.image_vit.transformer.resblocks.0", block) * min(deepest, layers)),
-        dense_linear(f"{name}.image_pooling_2d.q_proj", width * len(read), pooled),
-        Linear(
-            f"{name}.image_pooling_2d.merged_kv",
-            width * len(read),
-            (Output(pooled), Output(pooled)),
-            "column",
-            bias=True,
-        ),
-        dense_linear(f"{name}.image_pooling_2d.o_proj", pooled, pooled, "row"),
-        *gated_mlp(pooled, inner, f"{name}.image_projector", names=("merged_linear", "unused"))[:1],
-        *gated_mlp(out, inner, f"{name}.image_projector")[1:],
-    )
 
 
 def _vision_backbone(config: Config, size: int) -> Modules:
