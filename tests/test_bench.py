@@ -36,24 +36,26 @@ gpu: {types: [H200]}
 """
 
 
-def distribution(mean: float, count: int) -> dict[str, Any]:
-    values = {"mean": mean, "count": count, "total_sum": mean * count}
-    return {"successful": {**values, "percentiles": {"p50": mean, "p90": mean * 2, "p99": mean * 3}}}
-
-
 def report_of(answered: int, errored: int, error: str = "") -> dict[str, Any]:
     """The parts of guidellm 0.8's report that are read, for one load."""
-    metrics = {
-        "request_totals": {"successful": answered, "errored": errored, "incomplete": 0, "total": answered + errored},
-        "output_token_count": distribution(6, answered),
-        "prompt_token_count": distribution(10, answered),
-        "time_to_first_token_ms": distribution(20, answered),
-        "inter_token_latency_ms": distribution(5, answered),
-        "request_latency": distribution(0.5, answered),
-        "slo_attainment": 0.5 if answered else None,
-    }
+    answers = [
+        {
+            "request_start_time": 1.5 * number / answered,
+            "request_end_time": 0.5 + 1.5 * (number + 1) / answered,
+            "output_tokens": 6,
+            "prompt_tokens": 10,
+            "time_to_first_token_ms": 10.0 * number,
+            "inter_token_latency_ms": 5.0,
+            "request_latency": 0.5,
+        }
+        for number in range(answered)
+    ]
     failed = [{"info": {"error": error}}] * errored
-    return {"duration": 2.0, "metrics": metrics, "requests": {"errored": failed}}
+    requests = {"successful": answers, "errored": failed, "incomplete": []}
+    # what it makes of them leaves out the last answer, which ended after its window
+    totals = {"successful": answered - 1, "errored": errored, "incomplete": 0, "total": answered + errored - 1}
+    metrics = {"request_totals": totals, "slo_attainment": 0.5 if answered else None}
+    return {"duration": 1.9, "metrics": metrics, "requests": requests}
 
 
 def ignore(_: Progress) -> None:
@@ -89,7 +91,8 @@ def test_each_load_becomes_a_point(fake_guidellm: Any) -> None:
     assert (one.load, one.requests, one.failed) == ("1 in flight", 8, 0)
     assert one.output_tokens_per_second == 24
     assert one.usd_per_million_output_tokens == pytest.approx(3.6 / 3600 / 24 * 1e6)
-    assert one.e2e_ms == Latency(500, 500, 1000, 1500)
+    assert one.e2e_ms == Latency(500, 500, 500, 500)
+    assert one.ttft_ms == Latency(35, 35, pytest.approx(63), pytest.approx(69.3))
     assert one.goodput_per_second == 2
     assert (four.failed, four.errors) == (2, ("2× ReadTimeout('')",))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -103,47 +104,54 @@ def read_report(report: Mapping[str, Any], asked: Asked, usd_per_hour: float | N
 
 
 def _point(benchmark: Mapping[str, Any], load: str, asked: Asked, usd_per_hour: float | None) -> Point:
-    metrics, totals = benchmark["metrics"], benchmark["metrics"]["request_totals"]
-    answered, seconds = totals["successful"], benchmark["duration"] or 0.0
-    tokens = _sum(metrics, "output_token_count")
-    goodput = _goodput(metrics, answered, seconds) if asked.ttft_ms is not None or asked.tpot_ms is not None else None
+    """From the rows of single requests: guidellm's own sums leave out answers that end after its window closed."""
+    requests, share = benchmark["requests"], benchmark["metrics"].get("slo_attainment")
+    answers: Sequence[Mapping[str, Any]] = requests["successful"]
+    answered, seconds = len(answers), _seconds(answers)
+    tokens = _sum(answers, "output_tokens")
+    judged = asked.ttft_ms is not None or asked.tpot_ms is not None
     return Point(
         model=asked.model,
         gpu=None,
         num_gpus=None,
         load=load,
         requests=answered,
-        failed=totals["errored"] + totals["incomplete"],
+        failed=len(requests["errored"]) + len(requests["incomplete"]),
         runs=1,
-        input_tokens=_sum(metrics, "prompt_token_count") / answered if answered else None,
+        input_tokens=_sum(answers, "prompt_tokens") / answered if answered else None,
         output_tokens=tokens / answered if answered else None,
         output_tokens_per_second=tokens / seconds if seconds else 0.0,
         requests_per_second=answered / seconds if seconds else 0.0,
         usd_per_hour=usd_per_hour,
-        ttft_ms=_latency(metrics, "time_to_first_token_ms", answered),
-        tpot_ms=_latency(metrics, "inter_token_latency_ms", answered),
-        e2e_ms=_latency(metrics, "request_latency", answered, scale=1000.0),
-        goodput_per_second=goodput,
-        slo_share=metrics.get("slo_attainment") if answered else None,
-        errors=tuple(_error_kinds(benchmark["requests"]["errored"])),
+        ttft_ms=_latency(answers, "time_to_first_token_ms"),
+        tpot_ms=_latency(answers, "inter_token_latency_ms"),
+        e2e_ms=_latency(answers, "request_latency", scale=1000.0),
+        goodput_per_second=(share or 0.0) * answered / seconds if judged and seconds else None,
+        slo_share=share if answered else None,
+        errors=tuple(_error_kinds(requests["errored"])),
     )
 
 
-def _goodput(metrics: Mapping[str, Any], answered: int, seconds: float) -> float:
-    share = metrics.get("slo_attainment")
-    return (share or 0.0) * answered / seconds if seconds else 0.0
+def _seconds(answers: Sequence[Mapping[str, Any]]) -> float:
+    """From the first request to the last answer's end."""
+    if not answers:
+        return 0.0
+    first, last = min(row["request_start_time"] for row in answers), max(row["request_end_time"] for row in answers)
+    return float(last - first)
 
 
-def _sum(metrics: Mapping[str, Any], name: str) -> float:
-    return float(metrics[name]["successful"]["total_sum"] or 0.0)
+def _sum(answers: Sequence[Mapping[str, Any]], name: str) -> float:
+    return float(sum(row[name] or 0 for row in answers))
 
 
-def _latency(metrics: Mapping[str, Any], name: str, answered: int, scale: float = 1.0) -> Latency | None:
-    values = metrics[name]["successful"]
-    if not answered or not values["count"]:
+def _latency(answers: Sequence[Mapping[str, Any]], name: str, scale: float = 1.0) -> Latency | None:
+    values = [row[name] * scale for row in answers if row[name] is not None]
+    if not values:
         return None
-    parts = values["percentiles"]
-    return Latency(*(number * scale for number in (values["mean"], parts["p50"], parts["p90"], parts["p99"])))
+    if len(values) == 1:
+        return Latency(*values * 4)
+    percentiles = quantiles(values, n=100, method="inclusive")
+    return Latency(fmean(values), percentiles[49], percentiles[89], percentiles[98])
 
 
 def _error_kinds(requests: Sequence[Mapping[str, Any]]) -> list[str]:
