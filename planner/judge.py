@@ -18,7 +18,7 @@ from planner.memory.kv_cache import highest_concurrency, longest_context, plan_k
 from planner.plan import Option
 from planner.rejection import Rejection
 from planner.throughput import predict
-from planner.throughput.terms import one_stage, terms_in_stages
+from planner.throughput.make_terms import one_stage, terms_in_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,15 +15,9 @@ from planner.measurements import Measurement
 from planner.memory.kv_cache import plan_kv_cache, stage_layouts
 from planner.throughput import Throughput, predict
 from planner.throughput.constants import CONSTANTS
+from planner.throughput.make_terms import captured_tokens, make_terms
 from planner.throughput.rates import kv_bandwidth, read_s_per_byte
-from planner.throughput.terms import (
-    ExpertTerm,
-    captured_tokens,
-    make_terms,
-    prefill_launch_s,
-    reduce_s,
-    request_bytes,
-)
+from planner.throughput.terms import ExpertTerm, prefill_launch_s, reduce_s, request_bytes
 from planner.throughput.work import count_work
 from planner.workload import Workload
 from tests.made_facts import engine_of, facts_of, gpu_of

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from planner.throughput.constants import CONSTANTS
 from planner.throughput.interval import around, half_width
 from planner.throughput.load import run_load
+from planner.throughput.make_terms import make_terms
 from planner.throughput.measured import LEAST_NARROWED, MACHINES, OTHER_VERSION, find_witness, limits_of, load_of
-from planner.throughput.terms import make_terms
 from planner.throughput.work import count_work
 
 if TYPE_CHECKING:
