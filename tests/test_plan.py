@@ -311,6 +311,21 @@ def test_compare_puts_specs_side_by_side() -> None:
     assert len(table) == len(document["rows"]) + 1
 
 
+def test_a_warning_of_several_specs_is_said_once_with_whose_it_is(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.yaml" for name in "abcde"]
+    for path in paths:
+        path.write_text(f"name: {path.stem}\nmodel: {{repo: meta-llama/Llama-2-70b-chat-hf}}\n")
+    unpinned = "model.revision: unpinned until the hub is reached"
+
+    def said(*some: Path) -> list[str]:
+        return [line for line in run("cost", "compare", *some, "--offline").stderr.splitlines() if "unpinned" in line]
+
+    (alone,), (two,), (all_five,) = said(paths[0]), said(*paths[:2]), said(*paths)
+    assert alone.startswith(f"warning: {unpinned}")
+    assert two.startswith(f"warning: a, b: {unpinned}")
+    assert all_five.startswith(f"warning: 5 of 5 specs: {unpinned}")
+
+
 def test_fits_answers_the_reverse_question() -> None:
     result = run("fits", "H100:2", "llama-2")
     assert result.exit_code == 0

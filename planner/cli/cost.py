@@ -69,7 +69,7 @@ def compare(
     from planner.comparison import compare as compare_plans
     from planner.explain.compare import comparison_csv, comparison_document, explain_comparison
     from planner.explain.plot import plot_comparison
-    from planner.explain.text import warning_lines
+    from planner.explain.text import comparison_warnings
 
     check_all(specs, **asked)
     plans = plan_many(specs, **asked)
@@ -88,7 +88,7 @@ def compare(
         paint(explain_comparison(plans, rows, show_rejected=show_rejected, width=width))
         if rows and (sys.stdout.isatty() if plot is None else plot):
             click.echo("\n" + plot_comparison(rows))
-        paint((line for plan in plans for line in warning_lines(plan)), err=True)
+        paint(comparison_warnings(plans), err=True)
     sys.exit(0 if rows else max(exit_code(plan) for plan in plans))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 RUNNERS_UP = 6
 BAR_CELLS = 24
+MOST_NAMED = 3  # specs that a shared warning names, before it only counts them
 
 
 def explain_plan(plan: Plan, hints: Sequence[Hint] = (), month: Month | None = None) -> list[Line]:
@@ -215,6 +216,22 @@ def _prices(plan: Plan) -> Iterator[Line]:
 def warning_lines(plan: Plan) -> Iterator[Line]:
     """What goes to standard error beside a plan."""
     yield from wrapped_warnings(plan.warnings)
+
+
+def comparison_warnings(plans: Sequence[Plan]) -> Iterator[Line]:
+    """What goes to standard error beside a comparison: each warning once, with the specs that it is about."""
+    about: dict[str, list[str]] = {}
+    for plan in plans:
+        for warning in plan.warnings:
+            about.setdefault(warning, []).append(plan.spec.name)
+    for warning, names in about.items():
+        if len(plans) == 1:
+            whose = ""
+        elif len(names) > MOST_NAMED:
+            whose = f"{len(names)} of {len(plans)} specs: "
+        else:
+            whose = f"{', '.join(names)}: "
+        yield from wrapped_warnings([whose + warning])
 
 
 def wrapped_warnings(warnings: Iterable[str]) -> Iterator[Line]:
