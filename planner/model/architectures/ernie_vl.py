@@ -14,7 +14,7 @@ from planner.model.architectures.blocks import attention, attention_cache, exper
 from planner.model.architectures.dense import read_heads
 from planner.model.architectures.reading import optional, required
 from planner.model.architectures.rope import MROPE_POSITIONS_FACTOR
-from planner.model.architectures.towers import self_attention, under
+from planner.model.architectures.towers import encoder_frequencies, self_attention, under
 from planner.model.architectures.vision import with_tower
 from planner.model.facts import Layer, Linear, Output, Parameter
 
@@ -97,14 +97,11 @@ def _tower(config: Config) -> Modules:
         _joined(f"{name}.temporal_linear2", space, space),
         *norm(f"{name}.temporal_norm", space, bias=True),
     )
-    frequencies = Parameter(
-        "vision_model.rotary_pos_emb.inv_freq", (width // num_heads // 4,), dtype="float32", buffer=True, loaded=False
-    )
     return (
         Parameter(
             "vision_model.patch_embed.proj.weight", (width, optional(vision, "in_channels", default=3) * patch * patch)
         ),
-        frequencies,
+        encoder_frequencies("vision_model", width // num_heads),
         *(under("vision_model.blocks.0", block) * required(vision, "depth")),
         *norm("vision_model.ln", width, bias=True),
         _joined(f"{name}.spatial_linear1", space, space),

@@ -14,7 +14,7 @@ from planner.model.architectures.blocks import norm
 from planner.model.architectures.dense import qwen3
 from planner.model.architectures.image_encoders import DEFAULTS, siglip_encoder
 from planner.model.architectures.reading import required
-from planner.model.architectures.towers import dense_linear
+from planner.model.architectures.towers import dense_linear, encoder_frequencies
 from planner.model.architectures.vision import with_tower
 from planner.model.facts import Parameter
 
@@ -41,18 +41,11 @@ def _keye(config: Config, norm_width: int) -> ModelFacts:
     vision = {**DEFAULTS["siglip_vision_model"], **required(config, "vision_config")}
     width, name, size = vision["hidden_size"], "visual.vision_model", required(config, "hidden_size")
     merged = width * MERGED_PATCHES
-    frequencies = Parameter(
-        f"{name}.encoder.rotary_pos_emb.inv_freq",
-        (width // vision["num_attention_heads"] // 4,),
-        dtype="float32",
-        buffer=True,
-        loaded=False,
-    )
     encoder = siglip_encoder(vision, vision["num_hidden_layers"])
     tower = (
         *(replace(module, name=module.name.replace("vision_tower.vision_model", name, 1)) for module in encoder),
         Parameter(f"{name}.embeddings.packing_position_embedding.weight", (PACKED_POSITIONS, width)),
-        frequencies,
+        encoder_frequencies(f"{name}.encoder", width // vision["num_attention_heads"]),
         *norm(f"{name}.post_layernorm", width, bias=True),
         *norm("mlp_AR.pre_norm", norm_width, bias=True),
         dense_linear("mlp_AR.linear_1", merged, merged),

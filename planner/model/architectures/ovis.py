@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from planner.model.architectures.blocks import norm, plain_mlp, replicated
 from planner.model.architectures.nested import beside
 from planner.model.architectures.reading import optional, required
-from planner.model.architectures.towers import patch_embedding, self_attention, under
+from planner.model.architectures.towers import encoder_frequencies, patch_embedding, self_attention, under
 from planner.model.facts import Parameter
 
 if TYPE_CHECKING:
@@ -71,12 +71,6 @@ def _siglip2(vision: Config, name: str) -> Modules:
             else ()
         ),
         *(under(f"{name}.encoder.layers.0", block) * required(vision, "num_hidden_layers")),
-        Parameter(
-            f"{name}.encoder.rotary_pos_emb.inv_freq",
-            (width // num_heads // 4,),
-            dtype="float32",
-            buffer=True,
-            loaded=False,
-        ),
+        encoder_frequencies(f"{name}.encoder", width // num_heads),
         *norm(f"{name}.post_layernorm", width, bias=True),
     )

@@ -16,6 +16,7 @@ from planner.model.architectures.nested import beside, nested_text
 from planner.model.architectures.reading import optional, required, text_config
 from planner.model.architectures.towers import (
     dense_linear,
+    encoder_frequencies,
     patch_embedding,
     self_attention,
     siglip_mlp,
@@ -133,7 +134,7 @@ def paddleocr_vl(config: Config) -> ModelFacts:
         *_siglip_patches(vision, f"{name}.embeddings"),
         Parameter(f"{name}.embeddings.position_ids", (1, positions), dtype="int64", buffer=True, loaded=False),
         *(under(f"{name}.encoder.layers.0", block) * vision["num_hidden_layers"]),
-        Parameter(f"{name}.encoder.rotary_pos_emb.inv_freq", (width // heads // 4,), dtype="float32", buffer=True),
+        encoder_frequencies(f"{name}.encoder", width // heads),
         *norm(f"{name}.post_layernorm", width, bias=True),
         *norm("mlp_AR.pre_norm", width, bias=True),
         replicated("mlp_AR.linear_1", merged, merged, bias=True, quantizable=False),
@@ -163,7 +164,7 @@ def dots_ocr(config: Config) -> ModelFacts:
     tower = (
         *patch_embedding(f"{name}.patch_embed.patchifier.proj", width, vision["num_channels"], patch, patch, bias=True),
         *norm(f"{name}.patch_embed.patchifier.norm", width),
-        Parameter(f"{name}.rotary_pos_emb.inv_freq", (heads.head_dim // 4,), dtype="float32", buffer=True),
+        encoder_frequencies(name, heads.head_dim),
         *(under(f"{name}.blocks.0", block) * vision["num_hidden_layers"]),
         *(norm(f"{name}.post_trunk_norm", width) if vision["post_norm"] else ()),
         *norm(f"{name}.merger.ln_q", width, bias=True),

@@ -65,6 +65,11 @@ def vision_rope(head_dim: int) -> Parameter:
     return Parameter("visual.rotary_emb", (ROPE_POSITIONS, head_dim // 2), buffer=True, loaded=False)
 
 
+def encoder_frequencies(name: str, head_dim: int) -> Parameter:
+    """What an image encoder's rotary embedding over rows and columns keeps: inv_freq, half of a head each, in pairs."""
+    return Parameter(f"{name}.rotary_pos_emb.inv_freq", (head_dim // 4,), dtype="float32", buffer=True, loaded=False)
+
+
 def qwen2_vl_tower(config: Config) -> Modules:
     """Qwen2-VL: LayerNorms and a plain MLP."""
     vision = config["vision_config"]
