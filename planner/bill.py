@@ -105,9 +105,8 @@ def expected_uptime(requests_per_s: float, held_s: float, start_s: float) -> Upt
 
 BUSY_SHARE = 0.99  # all but one moment in 100
 BUSY_DEVIATIONS = 2.326348  # of a normal distribution, for the same share
-MOST_COUNTED = (
-    1e6  # from here on the normal distribution does: the skew that it leaves out, (z^2 - 1) / 6, is 0.7 requests
-)
+# From here on the normal distribution does: the skew that it leaves out, (z^2 - 1) / 6, is 0.7 requests.
+MOST_COUNTED = 1e6
 
 
 def busy_requests_in_flight(requests_per_s: float, service_s: float) -> int:
