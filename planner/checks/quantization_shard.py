@@ -26,7 +26,7 @@ CODE = "quantization_shard"
 def check_quantization_shard(facts: ModelFacts, candidate: Candidate, engine: EngineConfig) -> Refusal | None:
     """Every quantized module's shard against its format's groups and blocks, by the engine's version."""
     tp = candidate.tensor_parallel_size
-    tower_tp = 1 if facts.tower_heads and facts.tower_heads % tp else tp
+    tower_tp = facts.tower_ranks(tp)
     for quantized in quantized_modules(facts, engine.quantization):
         refusal = _judge(quantized, tower_tp if quantized.in_tower else tp, candidate, engine)
         if refusal:

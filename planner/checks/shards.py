@@ -54,7 +54,7 @@ def check_dimensions(facts: ModelFacts, candidate: Candidate, engine: EngineConf
     """
     tp = candidate.tensor_parallel_size
     whole_experts = engine.enable_expert_parallel
-    whole_tower = bool(facts.tower_heads and facts.tower_heads % tp)
+    whole_tower = facts.tower_ranks(tp) < tp
     for name, width in _cut_widths(facts, tp, whole_experts, whole_tower):
         if width % tp:
             return Refusal("dimension", f"{name}: {width} is not divisible by {tp}.", width, tp)

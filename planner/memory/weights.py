@@ -184,9 +184,9 @@ def _shared_in(facts: ModelFacts, part: Part) -> dict[str, Parameter]:
 
 
 def _tower_rank(rank: Rank) -> Rank:
-    """models/vision.py is_vit_use_data_parallel: heads that do not divide leave the tower whole."""
-    heads = rank.facts.tower_heads
-    return Rank(rank.facts, rank.gpu, rank.engine, 1) if heads and heads % rank.tp else rank
+    """The rank of those that the tower is divided over."""
+    ranks = rank.facts.tower_ranks(rank.tp)
+    return rank if ranks == rank.tp else Rank(rank.facts, rank.gpu, rank.engine, ranks)
 
 
 def _deepstack_bytes(rank: Rank) -> tuple[int, ...]:

@@ -243,3 +243,8 @@ class ModelFacts(Struct, frozen=True, eq=False):
     @lru_cache(maxsize=64)  # noqa: B019 - asked for hundreds of times in a plan
     def num_hidden_layers(self) -> int:
         return sum(run.count for run in self.layers)
+
+    def tower_ranks(self, tensor_parallel_size: int) -> int:
+        """Over how many ranks the tower is cut (models/vision.py is_vit_use_data_parallel); 1: all have it whole."""
+        whole = self.tower_heads and self.tower_heads % tensor_parallel_size
+        return 1 if whole else tensor_parallel_size
