@@ -89,9 +89,8 @@ def _kernels(facts: ModelFacts, gpu: Gpu, engine: EngineConfig) -> tuple[object,
         return None
     generation = kernel_generation(gpu.compute_capability)
     locks = gpu.sms if engine.rules < V0_33 else None  # formats/place.py marlin_locks
-    dtype = (
-        engine.dtype if generation >= NATIVE_FP4 else None
-    )  # formats/unquantized.py, deep_gemm.py: elsewhere its size
+    # formats/unquantized.py, deep_gemm.py; elsewhere only its size, which every rank is known by
+    dtype = engine.dtype if generation >= NATIVE_FP4 else None
     return (generation, locks, engine.flashinfer, dtype)
 
 
@@ -121,8 +120,9 @@ def rank_sizes(rank: Rank, pp: int) -> tuple[Sizes, ...]:
     )
 
 
-def _sizes(storages: Collection[int]) -> Sizes:
-    return sum(map(rounded, storages)), sum(map(block_bytes, storages))
+def _sizes(storages: Collection[int], started: Collection[int] | None = None) -> Sizes:
+    """``started``: the storages while the weights are read, where they are others."""
+    return sum(map(rounded, storages)), sum(map(block_bytes, storages if started is None else started))
 
 
 def _sum(sizes: Collection[Sizes]) -> Sizes:
@@ -230,7 +230,7 @@ def _some_sizes(rank: Rank, part: Part | int, *, asking: bool) -> Sizes:
         of_module = module_storages(rank, module, scheme)
         storages += of_module * count
         started += started_storages(rank, module, scheme, of_module) * count
-    return sum(map(rounded, storages)), sum(map(block_bytes, started))
+    return _sizes(storages, started)
 
 
 @lru_cache(maxsize=1024)
