@@ -80,9 +80,10 @@ def one_stage(facts: ModelFacts, candidate: Candidate, engine: EngineConfig, con
         else:
             weights_s += matrices.nbytes / ranks * read_s_per_byte(matrices.format, gpu, constants)
         flops = arithmetic(matrices.format, gpu, engine.dtype, constants)
-        token_s += 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
+        per_token = 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
+        token_s += per_token
         if matrices is not work.head:  # only a prompt's last token reaches the head
-            prompt_token_s += 2 * matrices.elements / ranks / (flops * constants.compute_efficiency)
+            prompt_token_s += per_token
     experts = []
     for layers in work.experts:
         flops = arithmetic(layers.format, gpu, engine.dtype, constants) * constants.expert_compute_efficiency
@@ -193,7 +194,7 @@ def _cache_terms(
     held = elements + extra
     pair_s = 2 * layers.layers * layers.score_width / tp / flops
     if layers.picked_tokens is None:
-        yield CacheTerm((elements + extra) / read, held, pair_s, layers.window_tokens)
+        yield CacheTerm(held / read, held, pair_s, layers.window_tokens)
         return
     index_flops = arithmetic("fp8", gpu, engine.dtype, constants) * constants.attention_efficiency
     yield CacheTerm(extra / read, held, 2 * layers.layers * layers.index_width / index_flops, layers.window_tokens)
