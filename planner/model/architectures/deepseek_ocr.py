@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from planner.errors import ModelError
 from planner.model.architectures.blocks import norm, replicated
-from planner.model.architectures.image_encoders import clip_encoder
+from planner.model.architectures.image_encoders import at, clip_encoder
 from planner.model.architectures.moe_kin import deepseek_moe
 from planner.model.architectures.reading import required, text_config
 from planner.model.architectures.towers import patch_embedding, under
@@ -146,8 +146,5 @@ def _sam_layer(side: int) -> Modules:
 
 def clip_layers(prefix: str) -> Modules:
     """CLIP's large encoder; SAM's features take the place of its patches, whose weights it keeps."""
-    modules = clip_encoder(CLIP, CLIP["num_hidden_layers"])
-    return tuple(
-        replace(module, name=module.name.replace("vision_tower.vision_model", prefix).replace("encoder", "transformer"))
-        for module in modules
-    )
+    modules = at(prefix, clip_encoder(CLIP, CLIP["num_hidden_layers"]))
+    return tuple(replace(module, name=module.name.replace("encoder", "transformer")) for module in modules)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from planner.errors import UnknownArchitectureError
 from planner.model.architectures.blocks import Heads, gated_mlp, norm, plain_mlp, qkv_linear
 from planner.model.architectures.reading import optional, required
@@ -121,6 +123,11 @@ def siglip_encoder(vision: Config, layers: int, *, idefics: bool = False) -> Mod
         *_positions(f"{name}.embeddings", _patches(vision), width),
         *(under(f"{name}.encoder.layers.0", block) * layers),
     )
+
+
+def at(name: str, encoder: Modules) -> Modules:
+    """An encoder's modules where a class keeps them under ``name``, not vision_tower.vision_model."""
+    return tuple(replace(module, name=module.name.replace("vision_tower.vision_model", name, 1)) for module in encoder)
 
 
 def _block(vision: Config) -> Modules:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from planner.model.architectures.blocks import norm
 from planner.model.architectures.dense import qwen3
-from planner.model.architectures.image_encoders import DEFAULTS, siglip_encoder
+from planner.model.architectures.image_encoders import DEFAULTS, at, siglip_encoder
 from planner.model.architectures.reading import required
 from planner.model.architectures.towers import dense_linear, encoder_frequencies
 from planner.model.architectures.vision import with_tower
@@ -41,9 +41,8 @@ def _keye(config: Config, norm_width: int) -> ModelFacts:
     vision = {**DEFAULTS["siglip_vision_model"], **required(config, "vision_config")}
     width, name, size = vision["hidden_size"], "visual.vision_model", required(config, "hidden_size")
     merged = width * MERGED_PATCHES
-    encoder = siglip_encoder(vision, vision["num_hidden_layers"])
     tower = (
-        *(replace(module, name=module.name.replace("vision_tower.vision_model", name, 1)) for module in encoder),
+        *at(name, siglip_encoder(vision, vision["num_hidden_layers"])),
         Parameter(f"{name}.embeddings.packing_position_embedding.weight", (PACKED_POSITIONS, width)),
         encoder_frequencies(f"{name}.encoder", width // vision["num_attention_heads"]),
         *norm(f"{name}.post_layernorm", width, bias=True),

@@ -15,7 +15,7 @@ from planner.model.architectures import dense
 from planner.model.architectures.audio_encoders import DEFAULTS, transformers_encoder
 from planner.model.architectures.blocks import norm, replicated
 from planner.model.architectures.image_encoders import DEFAULTS as IMAGE_DEFAULTS
-from planner.model.architectures.image_encoders import siglip_encoder
+from planner.model.architectures.image_encoders import at, siglip_encoder
 from planner.model.architectures.reading import required
 from planner.model.facts import Parameter
 
@@ -88,11 +88,7 @@ def _encoder(config: Config) -> Modules:
         *siglip_encoder(vision, layers, idefics=True),
         *norm("vision_tower.vision_model.post_layernorm", vision["hidden_size"], bias=True),
     )
-    return tuple(
-        replace(module, name=module.name.replace("vision_tower.vision_model", "vpm", 1))
-        for module in modules
-        if not module.name.endswith("position_ids")
-    )
+    return at("vpm", tuple(module for module in modules if not module.name.endswith("position_ids")))
 
 
 def _resampler(config: Config, *, with_time: bool) -> Modules:

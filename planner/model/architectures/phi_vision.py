@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from planner.model.architectures.blocks import norm, replicated
 from planner.model.architectures.dense import llama_like
-from planner.model.architectures.image_encoders import DEFAULTS, LARGE, clip_encoder, siglip_encoder
+from planner.model.architectures.image_encoders import DEFAULTS, LARGE, at, clip_encoder, siglip_encoder
 from planner.model.architectures.intern_vit import unquantized
 from planner.model.architectures.reading import optional, required
 from planner.model.architectures.towers import patch_embedding, under
@@ -54,7 +54,7 @@ def phi3_v(config: Config) -> ModelFacts:
     width = required(config["img_processor"], "image_dim_out") * MERGED_PATCHES
     encoder = clip_encoder(CLIP_336, _layers(config, CLIP_336["num_hidden_layers"]))
     tower = (
-        *(replace(module, name=module.name.replace("vision_tower", f"{name}.img_processor", 1)) for module in encoder),
+        *at(f"{name}.img_processor.vision_model", encoder),
         Parameter(f"{name}.glb_GN", (1, 1, width)),
         Parameter(f"{name}.sub_GN", (1, 1, 1, width)),
         *_projection(f"{name}.img_projection", width, size),
