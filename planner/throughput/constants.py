@@ -81,7 +81,7 @@ class Constants(Struct, frozen=True):
     narrow_launch_s: float = 158e-6
     expert_launch_s: float = 133e-6
     expert_layer_s: float = 22.7e-6
-    narrow_expert_layer_s: float = 50.5e-6  # to sort quantized activations for experts, see terms._expert_layers_s
+    narrow_expert_layer_s: float = 50.5e-6  # to sort quantized activations for experts, see make_terms._expert_layers_s
     narrow_layer_s: float = 10.5e-6
     # Scales per block are found by a kernel of its own before each product; those per tensor are known, or found in
     # what comes before (CompilationConfig.pass_config fuse_norm_quant, fuse_act_quant).

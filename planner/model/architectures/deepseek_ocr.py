@@ -64,7 +64,7 @@ def _reader(config: Config, encoder: Modules, names: tuple[str, ...]) -> ModelFa
     if text.get("use_mla", True) and (text.get("qk_nope_head_dim") or text.get("qk_rope_head_dim")):
         raise ModelError(
             f"config.json of {architecture}: the language model has latent attention (qk_nope_head_dim). Only plain "
-            "plain attention is described here, so the KV cache cannot be counted. Use the published checkpoint."
+            "attention is described here, so the KV cache cannot be counted. Use the published checkpoint."
         )
     projector = required(config, "projector_config")
     width = required(projector, "n_embed")
